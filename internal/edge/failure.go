@@ -1,0 +1,66 @@
+package edge
+
+import (
+	"net/http"
+	"time"
+)
+
+// Reason names, for machines, why the ingress itself answered. It is sent in
+// the X-Ingress-Error header and written to the access log, so that an operator
+// can tell the ingress's failures from an app's own.
+type Reason string
+
+// The reasons there are. docs/operations.md explains each to operators.
+const (
+	ReasonBadRequest        Reason = "bad_request"         // the request makes no sense
+	ReasonUnknownHost       Reason = "unknown_host"        // no setting serves this host
+	ReasonUnknownPath       Reason = "unknown_path"        // our own host has nothing there
+	ReasonUnknownApp        Reason = "unknown_app"         // no such app
+	ReasonUnknownFunction   Reason = "unknown_function"    // no such function
+	ReasonUnknownLink       Reason = "unknown_link"        // no such link
+	ReasonMethodNotAllowed  Reason = "method_not_allowed"  // the route exists, the method does not
+	ReasonURLTooLong        Reason = "url_too_long"        // beyond the limit on URLs
+	ReasonBodyTooLarge      Reason = "body_too_large"      // beyond the limit on /api and /v1
+	ReasonDeploying         Reason = "deploying"           // it exists and is not ready yet
+	ReasonPlatformDown      Reason = "platform_down"       // the platform could not tell
+	ReasonBackendRefused    Reason = "backend_refused"     // no connection to the backend
+	ReasonBackendForbidden  Reason = "backend_forbidden"   // the address rules forbid dialling it
+	ReasonBackendTimeout    Reason = "backend_timeout"     // connected, but no answer in time
+	ReasonBackendBroken     Reason = "backend_broken"      // it answered, but not in HTTP, or hung up
+	ReasonLoop              Reason = "loop"                // the request came through here before
+	ReasonVerifyFailed      Reason = "verification_failed" // the token of the link is not good
+	ReasonRedirectForbidden Reason = "redirect_forbidden"  // verification may not redirect there
+	ReasonInternal          Reason = "internal"            // a defect of ours
+)
+
+// failure is an answer of the ingress itself. Handlers return it; errors.go
+// renders it, as JSON for API callers and as a page for people.
+type failure struct {
+	status     int
+	reason     Reason
+	message    string        // one sentence for the visitor, fit for the public
+	hint       string        // what the visitor or the operator can do, or empty
+	retryAfter time.Duration // becomes Retry-After when positive
+	allow      string        // becomes Allow when set (405)
+	cause      error         // for the log only
+}
+
+// Error implements error for logs.
+func (f *failure) Error() string {
+	text := string(f.reason) + ": " + f.message
+	if f.cause != nil {
+		text += ": " + f.cause.Error()
+	}
+	return text
+}
+
+// Unwrap returns the private cause.
+func (f *failure) Unwrap() error { return f.cause }
+
+func fail(status int, reason Reason, message string) *failure {
+	return &failure{status: status, reason: reason, message: message}
+}
+
+// handler is an http.Handler that may end in a failure instead of an answer. It
+// must not have written anything when it returns one.
+type handler func(w http.ResponseWriter, r *http.Request) *failure
