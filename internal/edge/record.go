@@ -1,0 +1,47 @@
+package edge
+
+import (
+	"context"
+	"net/http"
+	"net/netip"
+	"time"
+)
+
+// record is what the ingress knows of one request. The outermost middleware
+// makes it, each stage adds what it learns, and the access log and the metrics
+// read it at the end. It belongs to the request's goroutine.
+type record struct {
+	started time.Time
+	visitor visitor
+	route   string // which of the routes answered, for logs and metrics
+	id      string // the app's, function's or link's id; never a token
+	backend string // host and port of the backend, or empty
+	reason  Reason // why the ingress itself answered, or empty
+	cause   error  // the private cause behind reason
+	resolve time.Duration
+	retried bool // the request was sent to the backend a second time
+}
+
+// visitor is who came, after believing the forwarding headers of trusted
+// proxies and nobody else's.
+type visitor struct {
+	addr   netip.Addr // the visitor's address
+	scheme string     // http or https, as the visitor used it
+	host   string     // host with its port, as the visitor used it
+}
+
+type recordKey struct{}
+
+// withRecord returns the request with the record in its context.
+func withRecord(r *http.Request, rec *record) *http.Request {
+	return r.WithContext(context.WithValue(r.Context(), recordKey{}, rec))
+}
+
+// recordOf returns the request's record. Every request that passed the
+// middleware has one; for others it is a fresh one nobody reads.
+func recordOf(r *http.Request) *record {
+	if rec, ok := r.Context().Value(recordKey{}).(*record); ok {
+		return rec
+	}
+	return &record{}
+}
