@@ -1,0 +1,68 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// Change says that something a cache may hold is no longer what it was.
+type Change struct {
+	// Version grows with every change.
+	Version int64
+	// Kind is what changed: "app", "function", "link", "key", "tenant" or
+	// "setting".
+	Kind string
+	// ID is which one.
+	ID string
+}
+
+// keepChanges is how long the change log reaches back: far longer than any node
+// goes without reading it.
+const keepChanges = 24 * time.Hour
+
+// Changed announces a change in the transaction that makes it: a row in the
+// change log, and, once committed, a call to every subscriber.
+func (tx *Tx) Changed(ctx context.Context, kind, id string) error {
+	c := Change{Kind: kind, ID: id}
+	err := tx.QueryRowContext(ctx,
+		"INSERT INTO changes (kind, id, at) VALUES ($1, $2, $3) RETURNING version",
+		kind, id, time.Now().UnixNano()).Scan(&c.Version)
+	if err != nil {
+		return fmt.Errorf("record the change of %s: %w", kind, classify(err))
+	}
+	tx.changes = append(tx.changes, c)
+	return nil
+}
+
+// Subscribe has f called after every commit that announced changes, before the
+// write is acknowledged: whoever made the change finds it in force. f must be
+// quick and must not write to the database. There is no way to unsubscribe; a
+// subscriber lives as long as the DB.
+func (db *DB) Subscribe(f func(Change)) {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	db.subscribers = append(db.subscribers, f)
+}
+
+func (db *DB) publish(changes []Change) {
+	if len(changes) == 0 {
+		return
+	}
+	db.mu.Lock()
+	subscribers := db.subscribers
+	db.mu.Unlock()
+	for _, c := range changes {
+		for _, f := range subscribers {
+			f(c)
+		}
+	}
+}
+
+// PruneChanges removes rows of the change log that nobody can still need.
+func (db *DB) PruneChanges(ctx context.Context) error {
+	return db.Write(ctx, func(tx *Tx) error {
+		_, err := tx.ExecContext(ctx, "DELETE FROM changes WHERE at < $1", time.Now().Add(-keepChanges).UnixNano())
+		return err
+	})
+}

@@ -1,0 +1,165 @@
+// Package store keeps the platform's state in SQL: SQLite here, with
+// transactions, migrations, a change feed, settings, and the encryption of
+// secrets that must be read back. Each service writes its own queries; this
+// package gives them a database to run on.
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"sync"
+
+	// The engine registers itself with database/sql under the name "sqlite".
+	_ "modernc.org/sqlite"
+)
+
+// DB is an open database. Its methods are safe for concurrent use.
+//
+// Reads run on a pool of connections and see the last commit; writes run one
+// after another on a connection of their own, because SQLite has one writer
+// and waiting in Go beats failing with SQLITE_BUSY.
+type DB struct {
+	read, write *sql.DB
+	path        string
+	log         *slog.Logger
+
+	mu          sync.Mutex
+	subscribers []func(Change)
+}
+
+// readers is how many connections read at once. SQLite readers block nobody;
+// beyond a few per core more of them only cost memory.
+const readers = 8
+
+// pragmas are set on every connection. FULL makes a commit durable before it is
+// acknowledged (DESIGN 5); the busy timeout is a net for checkpoints only.
+var pragmas = []string{
+	"journal_mode(WAL)",
+	"synchronous(FULL)",
+	"foreign_keys(ON)",
+	"busy_timeout(5000)",
+}
+
+// Open opens the database file at path, making it when it is not there, checks
+// that it is sound, and brings its schema up to date. It fails, changing
+// nothing, when the file is damaged, is no database, or was written by a newer
+// release. The caller must hold the data directory's lock (LockDir).
+func Open(ctx context.Context, path string, log *slog.Logger) (*DB, error) {
+	if err := createPrivate(path); err != nil {
+		return nil, err
+	}
+	write, err := sql.Open("sqlite", dsn(path, "immediate"))
+	if err != nil {
+		return nil, fmt.Errorf("open database %s: %w", path, err)
+	}
+	write.SetMaxOpenConns(1)
+	read, err := sql.Open("sqlite", dsn(path, "deferred"))
+	if err != nil {
+		write.Close()
+		return nil, fmt.Errorf("open database %s: %w", path, err)
+	}
+	read.SetMaxOpenConns(readers)
+	read.SetMaxIdleConns(readers)
+	db := &DB{read: read, write: write, path: path, log: log}
+	if err := db.prepare(ctx); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return db, nil
+}
+
+// createPrivate makes the file readable by its owner alone before SQLite makes
+// it with the process's umask.
+func createPrivate(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return fmt.Errorf("open database: %w", err)
+	}
+	return f.Close()
+}
+
+func dsn(path, lock string) string {
+	query := url.Values{"_pragma": pragmas, "_txlock": {lock}}
+	return (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: query.Encode()}).String()
+}
+
+// prepare checks the file and migrates it.
+func (db *DB) prepare(ctx context.Context) error {
+	var verdict string
+	if err := db.write.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&verdict); err != nil {
+		return fmt.Errorf("database %s cannot be read: %w; restore it from a backup, or move it away to start empty", db.path, err)
+	}
+	if verdict != "ok" {
+		return fmt.Errorf("database %s is damaged: %s; restore it from a backup, or move it away to start empty", db.path, verdict)
+	}
+	return db.migrate(ctx)
+}
+
+// Close waits for running queries and closes the database. The write-ahead log
+// is folded into the file, which is then whole by itself.
+func (db *DB) Close() error {
+	return errors.Join(db.read.Close(), db.write.Close())
+}
+
+// Ping reports whether the database answers.
+func (db *DB) Ping(ctx context.Context) error {
+	var one int
+	if err := db.read.QueryRowContext(ctx, "SELECT 1").Scan(&one); err != nil {
+		return classify(err)
+	}
+	return nil
+}
+
+// QueryContext runs a query that returns rows, outside a transaction.
+func (db *DB) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	rows, err := db.read.QueryContext(ctx, query, args...)
+	return rows, classify(err)
+}
+
+// QueryRowContext runs a query that returns at most one row; Scan answers
+// sql.ErrNoRows when there is none.
+func (db *DB) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
+	return db.read.QueryRowContext(ctx, query, args...)
+}
+
+// Querier is what both a DB and a Tx can do: read.
+type Querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+// Tx is a transaction that may write. It must not be used after the function it
+// was given to has returned.
+type Tx struct {
+	*sql.Tx
+	changes []Change
+}
+
+// Write runs f in a transaction and commits it; when f returns an error nothing
+// is written and Write returns that error. When Write returns nil, what f wrote
+// is on disk, and every cache has heard of the changes f announced.
+//
+// Writers wait for each other, so f must be quick and call nothing that waits.
+// A ctx that ends while waiting or running rolls back.
+func (db *DB) Write(ctx context.Context, f func(tx *Tx) error) error {
+	sqlTx, err := db.write.BeginTx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("begin: %w", classify(err))
+	}
+	tx := &Tx{Tx: sqlTx}
+	if err := f(tx); err != nil {
+		if rollback := sqlTx.Rollback(); rollback != nil && !errors.Is(rollback, sql.ErrTxDone) {
+			err = errors.Join(err, fmt.Errorf("roll back: %w", rollback))
+		}
+		return classify(err)
+	}
+	if err := sqlTx.Commit(); err != nil {
+		return fmt.Errorf("commit: %w", classify(err))
+	}
+	db.publish(tx.changes)
+	return nil
+}

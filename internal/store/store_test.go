@@ -1,0 +1,330 @@
+package store_test
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/m3o/ingress/internal/store"
+	"github.com/m3o/ingress/internal/store/storetest"
+)
+
+var discard = slog.New(slog.DiscardHandler)
+
+func TestWhatIsWrittenIsThereAfterReopening(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "ingress.db")
+	for round := range 3 {
+		db, err := store.Open(t.Context(), path, discard)
+		if err != nil {
+			t.Fatal(err)
+		}
+		settings, err := db.Settings(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(settings) != round {
+			t.Errorf("round %d: found %v", round, settings)
+		}
+		if err := db.SetSetting(t.Context(), fmt.Sprint("name", round), "value"); err != nil {
+			t.Fatal(err)
+		}
+		if err := db.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the database file is %v, %v; want mode 0600", info, err)
+	}
+}
+
+func TestOpenRefusesWhatItCannotRead(t *testing.T) {
+	newer := func(t *testing.T, path string) {
+		db, err := store.Open(t.Context(), path, discard)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = db.Write(t.Context(), func(tx *store.Tx) error {
+			_, err := tx.Exec("INSERT INTO goose_db_version (version_id, is_applied) VALUES (99999, true)")
+			return err
+		})
+		if err := errors.Join(err, db.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	truncated := func(t *testing.T, path string) {
+		db, err := store.Open(t.Context(), path, discard)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 50 {
+			if err := db.SetSetting(t.Context(), fmt.Sprint(i), strings.Repeat("x", 4000)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := db.Close(); err != nil {
+			t.Fatal(err)
+		}
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Truncate(path, info.Size()/2); err != nil {
+			t.Fatal(err)
+		}
+	}
+	garbage := func(t *testing.T, path string) {
+		if err := os.WriteFile(path, []byte(strings.Repeat("this is not a database\n", 500)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, test := range []struct {
+		name    string
+		prepare func(*testing.T, string)
+		says    string
+	}{
+		{"no database", garbage, "not a database"},
+		{"cut in half", truncated, "restore it from a backup"},
+		{"from a newer release", newer, "newer release"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "ingress.db")
+			test.prepare(t, path)
+			before, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			db, err := store.Open(t.Context(), path, discard)
+			if err == nil {
+				db.Close()
+				t.Fatal("it opened")
+			}
+			if !strings.Contains(err.Error(), test.says) || !strings.Contains(err.Error(), path) {
+				t.Errorf("the error %q should say %q and name the file", err, test.says)
+			}
+			after, err := os.ReadFile(path)
+			if err != nil || string(after) != string(before) {
+				t.Errorf("the file was changed by the refusal (%v)", err)
+			}
+		})
+	}
+}
+
+func TestADatabaseInAFolderWithAnOddName(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a b?c#d%41&e")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	db, err := store.Open(t.Context(), filepath.Join(dir, "ingress.db"), discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "ingress.db")); err != nil {
+		t.Errorf("the file is elsewhere: %v", err)
+	}
+}
+
+func TestAFailedWriteLeavesNothingAndAnnouncesNothing(t *testing.T) {
+	db := storetest.Open(t)
+	db.Subscribe(func(c store.Change) { t.Errorf("announced %v", c) })
+	refused := errors.New("refused")
+	err := db.Write(t.Context(), func(tx *store.Tx) error {
+		if _, err := tx.Exec("INSERT INTO settings (name, value, updated) VALUES ('a', 'b', 0)"); err != nil {
+			return err
+		}
+		if err := tx.Changed(t.Context(), "setting", "a"); err != nil {
+			return err
+		}
+		return refused
+	})
+	if !errors.Is(err, refused) {
+		t.Errorf("got %v", err)
+	}
+	if settings, err := db.Settings(t.Context()); err != nil || len(settings) != 0 {
+		t.Errorf("found %v, %v", settings, err)
+	}
+}
+
+func TestChangesAreAnnouncedBeforeTheWriteReturnsAndGrow(t *testing.T) {
+	db := storetest.Open(t)
+	var mu sync.Mutex
+	var seen []store.Change
+	db.Subscribe(func(c store.Change) {
+		mu.Lock()
+		defer mu.Unlock()
+		seen = append(seen, c)
+	})
+	var writers sync.WaitGroup
+	for w := range 8 {
+		writers.Go(func() {
+			for i := range 10 {
+				name := fmt.Sprintf("%d-%d", w, i)
+				if err := db.SetSetting(t.Context(), name, "v"); err != nil {
+					t.Error(err)
+				}
+				mu.Lock()
+				last := seen[len(seen)-1]
+				announced := last.ID == name
+				for _, c := range seen {
+					announced = announced || c.ID == name
+				}
+				mu.Unlock()
+				if !announced {
+					t.Errorf("%s was not announced when its write returned", name)
+				}
+			}
+		})
+	}
+	writers.Wait()
+	versions := map[int64]bool{}
+	for _, c := range seen {
+		versions[c.Version] = true
+	}
+	if len(versions) != 80 {
+		t.Errorf("80 changes had %d versions", len(versions))
+	}
+}
+
+func TestConcurrentReadersSeeOnlyCommittedState(t *testing.T) {
+	db := storetest.Open(t)
+	set := func(a, b string) error {
+		return db.Write(t.Context(), func(tx *store.Tx) error {
+			for name, value := range map[string]string{"a": a, "b": b} {
+				_, err := tx.Exec("INSERT INTO settings VALUES ($1, $2, 0) ON CONFLICT (name) DO UPDATE SET value = excluded.value", name, value)
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	if err := set("0", "0"); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	var readers sync.WaitGroup
+	for range 4 {
+		readers.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				s, err := db.Settings(t.Context())
+				if err != nil || s["a"] != s["b"] {
+					t.Errorf("read %v, %v: half a transaction", s, err)
+					return
+				}
+			}
+		})
+	}
+	for range 50 {
+		v := fmt.Sprint(rand.Int())
+		if err := set(v, v); err != nil {
+			t.Error(err)
+		}
+	}
+	close(done)
+	readers.Wait()
+}
+
+func TestTheDirectoryHasOneOwner(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	lock, err := store.LockDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.LockDir(dir); !errors.Is(err, store.ErrDirInUse) || !strings.Contains(err.Error(), dir) {
+		t.Errorf("a second lock: %v", err)
+	}
+	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("the directory is %v, %v; want mode 0700", info, err)
+	}
+	if err := lock.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again, err := store.LockDir(dir)
+	if err != nil {
+		t.Fatalf("after the first was given up: %v", err)
+	}
+	if err := again.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestOldChangesArePruned(t *testing.T) {
+	db := storetest.Open(t)
+	if err := db.SetSetting(t.Context(), "a", "b"); err != nil {
+		t.Fatal(err)
+	}
+	err := db.Write(t.Context(), func(tx *store.Tx) error {
+		_, err := tx.Exec("INSERT INTO changes (kind, id, at) VALUES ('setting', 'old', 1)")
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.PruneChanges(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var left string
+	if err := db.QueryRowContext(t.Context(), "SELECT group_concat(id) FROM changes").Scan(&left); err != nil || left != "a" {
+		t.Errorf("left are %q, %v; want only the fresh one", left, err)
+	}
+}
+
+func TestConflictsAreRecognised(t *testing.T) {
+	db := storetest.Open(t)
+	insert := func() error {
+		return db.Write(t.Context(), func(tx *store.Tx) error {
+			_, err := tx.Exec("INSERT INTO settings (name, value, updated) VALUES ('a', 'b', 0)")
+			return err
+		})
+	}
+	if err := insert(); err != nil || store.IsConflict(err) {
+		t.Fatal(err)
+	}
+	if err := insert(); !store.IsConflict(err) {
+		t.Errorf("inserting twice: %v", err)
+	}
+	err := db.Write(t.Context(), func(tx *store.Tx) error {
+		_, err := tx.Exec("INSERT INTO settings (name) VALUES ('c')")
+		return err
+	})
+	if err == nil || store.IsConflict(err) {
+		t.Errorf("a missing value is not a conflict: %v", err)
+	}
+}
+
+func TestAFullDiskIsSaidAndLosesNothing(t *testing.T) {
+	db := storetest.Open(t)
+	if err := db.SetSetting(t.Context(), "kept", "yes"); err != nil {
+		t.Fatal(err)
+	}
+	// The engine's own page limit fails exactly as a full disk does.
+	err := db.Write(t.Context(), func(tx *store.Tx) error {
+		_, err := tx.Exec("PRAGMA max_page_count = 1")
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = db.SetSetting(t.Context(), "big", strings.Repeat("x", 1<<20))
+	var down *store.UnavailableError
+	if !errors.As(err, &down) || !strings.Contains(down.Unavailable(), "disk is full") {
+		t.Fatalf("got %v, want it to say that the disk is full", err)
+	}
+	settings, err := db.Settings(t.Context())
+	if err != nil || settings["kept"] != "yes" || settings["big"] != "" {
+		t.Errorf("found %d settings, %v", len(settings), err)
+	}
+}

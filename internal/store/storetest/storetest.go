@@ -1,0 +1,35 @@
+// Package storetest gives tests a real database in a temporary directory.
+package storetest
+
+import (
+	"log/slog"
+	"path/filepath"
+	"testing"
+
+	"github.com/m3o/ingress/internal/store"
+)
+
+// Open returns an empty database that is closed when the test ends.
+func Open(t testing.TB) *store.DB {
+	t.Helper()
+	db, err := store.Open(t.Context(), filepath.Join(t.TempDir(), "ingress.db"), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatalf("open a database: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := db.Close(); err != nil {
+			t.Errorf("close the database: %v", err)
+		}
+	})
+	return db
+}
+
+// Sealer returns a sealer with a fresh key.
+func Sealer(t testing.TB) *store.Sealer {
+	t.Helper()
+	sealer, err := store.OpenSealer(filepath.Join(t.TempDir(), "secret.key"), "")
+	if err != nil {
+		t.Fatalf("make a sealer: %v", err)
+	}
+	return sealer
+}
