@@ -1,0 +1,197 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+)
+
+// HandlerConfig is what a Handler is made of. Services, Auth, Limiter and Logger
+// are required.
+type HandlerConfig struct {
+	// Services are the tables to serve.
+	Services []Service
+	// Auth knows the keys.
+	Auth Authenticator
+	// Limiter counts requests.
+	Limiter Limiter
+	// Logger gets the private causes of failures, with the method and the id of
+	// the key; never a key or a body.
+	Logger *slog.Logger
+	// WebSocketPatience is how long a WebSocket client may take to send its
+	// request, and to take each frame of the reply; 10 s when zero.
+	WebSocketPatience time.Duration
+	// MaxWebSocketRequest is the largest request over a WebSocket in bytes; 4 MiB
+	// when zero. The bodies of other requests are limited by the caller, with
+	// http.MaxBytesReader, which is answered with a 413.
+	MaxWebSocketRequest int64
+}
+
+// Handler serves the contract under /v1/ (WIRE.md 1 to 4), its OpenAPI document
+// at /v1/openapi.json and a page for people at /v1/.
+type Handler struct {
+	endpoints endpoints
+	auth      Authenticator
+	limiter   Limiter
+	logger    *slog.Logger
+}
+
+// NewHandler returns an error when a service's table does not match its
+// contract, or something required is missing.
+func NewHandler(config HandlerConfig) (*Handler, error) {
+	if config.Auth == nil || config.Limiter == nil || config.Logger == nil {
+		return nil, errors.New("api handler: Auth, Limiter and Logger are required")
+	}
+	for _, service := range config.Services {
+		if err := service.Check(); err != nil {
+			return nil, err
+		}
+	}
+	return &Handler{
+		endpoints: newEndpoints(config.Services),
+		auth:      config.Auth,
+		limiter:   config.Limiter,
+		logger:    config.Logger,
+	}, nil
+}
+
+// ServeHTTP answers one request. Who is not known learns nothing but that: not
+// which services exist, nor which HTTP methods they take.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	allowBrowsers(w.Header())
+	switch {
+	case r.Method == http.MethodOptions:
+		w.WriteHeader(http.StatusNoContent)
+	default:
+		h.serveCall(w, r)
+	}
+}
+
+// serveCall answers a call over plain HTTP.
+func (h *Handler) serveCall(w http.ResponseWriter, r *http.Request) {
+	c, failed := h.open(w.Header(), r)
+	if failed == nil {
+		failed = checkMethod(w.Header(), r)
+	}
+	var req proto.Message
+	if failed == nil {
+		req, failed = c.endpoint.request(r)
+	}
+	if failed != nil {
+		h.fail(w, c, failed)
+		return
+	}
+	if c.endpoint.method.Streams() {
+		h.serveStream(w, r, c, req)
+		return
+	}
+	h.serveUnary(w, r, c, req)
+}
+
+// call is one call on its way: who made it, and of what.
+type call struct {
+	caller   Caller
+	endpoint *endpoint // nil until the path is known to name one
+}
+
+// open does what every call begins with: who is it, is there such a method, may
+// they call it.
+func (h *Handler) open(header http.Header, r *http.Request) (call, *Error) {
+	caller, failed := h.admit(header, r)
+	if failed != nil {
+		return call{caller: caller}, failed
+	}
+	found, failed := h.endpoints.find(r.URL.EscapedPath())
+	if failed != nil {
+		return call{caller: caller}, failed
+	}
+	if !caller.Has(found.scope) {
+		return call{caller, found}, blocked()
+	}
+	return call{caller, found}, nil
+}
+
+func checkMethod(header http.Header, r *http.Request) *Error {
+	switch r.Method {
+	case http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete:
+		return nil
+	}
+	header.Set("Allow", requestMethods)
+	return newError("v1", http.StatusMethodNotAllowed, "Method %s is not allowed, use POST", r.Method)
+}
+
+func (h *Handler) serveUnary(w http.ResponseWriter, r *http.Request, c call, req proto.Message) {
+	body, failed := h.invoke(r.Context(), c, req)
+	if failed != nil {
+		h.fail(w, c, failed)
+		return
+	}
+	writeJSON(w, http.StatusOK, body)
+}
+
+// invoke runs a method that answers once and returns the reply as JSON.
+func (h *Handler) invoke(ctx context.Context, c call, req proto.Message) (body []byte, failed *Error) {
+	defer h.recovered(c, &failed)
+	res, err := c.endpoint.method.unary(ctx, c.caller, req)
+	if err != nil {
+		return nil, c.endpoint.failure(ctx, err)
+	}
+	if body, err = encode(res); err != nil {
+		return nil, Internal(c.endpoint.id, fmt.Errorf("encode the reply: %w", err))
+	}
+	return body, nil
+}
+
+// recovered, deferred around a method, turns its panic into a 500: a defect in
+// one method must not end the process.
+func (h *Handler) recovered(c call, failed **Error) {
+	if value := recover(); value != nil {
+		*failed = Internal(c.endpoint.id, fmt.Errorf("panic: %v\n%s", value, debug.Stack()))
+	}
+}
+
+// failure makes what a method returned an *Error.
+func (e *endpoint) failure(ctx context.Context, err error) *Error {
+	known, ok := errors.AsType[*Error](err)
+	switch {
+	case ok && http.StatusText(known.Code) == "":
+		return Internal(e.id, err)
+	case ok:
+		return known
+	case ctx.Err() != nil:
+		return Unavailable(e.id, "the call was cancelled", err)
+	case errors.Is(err, context.DeadlineExceeded):
+		return &Error{ID: e.id, Code: http.StatusGatewayTimeout, Detail: "the call took too long", Cause: err}
+	}
+	return AsError(e.id, err)
+}
+
+// fail logs an error's private half and sends the public one.
+func (h *Handler) fail(w http.ResponseWriter, c call, failed *Error) {
+	h.log(c, failed)
+	writeError(w, failed)
+}
+
+// log writes down what callers are not told. What they are told is theirs to
+// look at; the access log has the status.
+func (h *Handler) log(c call, failed *Error) {
+	if failed.Cause == nil {
+		return
+	}
+	level := slog.LevelInfo
+	if failed.Code >= http.StatusInternalServerError && !errors.Is(failed.Cause, context.Canceled) {
+		level = slog.LevelError
+	}
+	name := "unknown"
+	if c.endpoint != nil {
+		name = c.endpoint.name
+	}
+	h.logger.Log(context.Background(), level, "call failed", "method", name,
+		"tenant", c.caller.Tenant, "key", c.caller.KeyID, "id", failed.ID, "status", failed.Code, "cause", failed.Cause)
+}

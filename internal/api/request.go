@@ -1,0 +1,83 @@
+package api
+
+import (
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+)
+
+// requestMethods are the HTTP methods a call may use. PUT and DELETE behave as
+// POST (WIRE.md 1).
+const requestMethods = "GET, POST, PUT, DELETE, OPTIONS"
+
+// request reads what an HTTP caller sent into the method's request message.
+func (e *endpoint) request(r *http.Request) (proto.Message, *Error) {
+	data, failed := payload(r)
+	if failed != nil {
+		return nil, failed
+	}
+	return e.parse(data)
+}
+
+// parse decodes a request that is JSON already.
+func (e *endpoint) parse(data []byte) (proto.Message, *Error) {
+	req := e.method.request()
+	if err := e.decode(data, req); err != nil {
+		return nil, malformed()
+	}
+	return req, nil
+}
+
+// payload returns the request as JSON: the parameters of a GET, else the body.
+func payload(r *http.Request) ([]byte, *Error) {
+	if r.Method == http.MethodGet {
+		data, err := parameters(r.URL.RawQuery)
+		if err != nil {
+			return nil, malformed()
+		}
+		return data, nil
+	}
+	data, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, unreadable(err)
+	}
+	if len(data) > 0 && !isJSON(r.Header.Get("Content-Type")) {
+		return nil, newError("v1", http.StatusUnsupportedMediaType,
+			"Content-Type must be application/json")
+	}
+	return data, nil
+}
+
+// isJSON judges a content type. None counts as JSON, and parameters such as
+// charset do not matter (WIRE.md 3).
+func isJSON(contentType string) bool {
+	if strings.TrimSpace(contentType) == "" {
+		return true
+	}
+	media, _, err := mime.ParseMediaType(contentType)
+	if err != nil && !errors.Is(err, mime.ErrInvalidMediaParameter) {
+		return false
+	}
+	return media == "application/json" || strings.HasSuffix(media, "+json")
+}
+
+// malformed answers what cannot be read as the method's request (WIRE.md 4). The
+// reason may quote the body, which may hold secrets, so it is not kept.
+func malformed() *Error {
+	return BadRequest("v1", "Request message malformed, please check and try again")
+}
+
+// unreadable answers a body that ended early or never ends.
+func unreadable(err error) *Error {
+	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return newError("v1", http.StatusRequestEntityTooLarge,
+			"Request body is larger than the limit of %d bytes", tooLarge.Limit)
+	}
+	failed := BadRequest("v1", "Request body could not be read to its end")
+	failed.Cause = err
+	return failed
+}
