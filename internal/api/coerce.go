@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
@@ -199,7 +200,7 @@ func closeValue(decoder *json.Decoder, out []byte, bracket byte) (json.RawMessag
 	if _, err := decoder.Token(); err != nil {
 		return nil, err
 	}
-	if decoder.More() {
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
 		return nil, errors.New("more than one JSON value")
 	}
 	return append(out, bracket), nil

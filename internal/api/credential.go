@@ -53,7 +53,8 @@ func offeredProtocol(r *http.Request) string {
 // isWebSocket reports whether the request asks to become a WebSocket
 // (RFC 6455 4.2.1).
 func isWebSocket(r *http.Request) bool {
-	return hasToken(r.Header.Values("Connection"), "upgrade") && hasToken(r.Header.Values("Upgrade"), "websocket")
+	return r.Method == http.MethodGet &&
+		hasToken(r.Header.Values("Connection"), "upgrade") && hasToken(r.Header.Values("Upgrade"), "websocket")
 }
 
 // hasToken looks for a token in the comma-separated lists of a header.

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,9 +38,13 @@ type HandlerConfig struct {
 // at /v1/openapi.json and a page for people at /v1/.
 type Handler struct {
 	endpoints endpoints
+	documents map[string]document
 	auth      Authenticator
 	limiter   Limiter
 	logger    *slog.Logger
+	patience  time.Duration
+	maxFrame  int64
+	sockets   *sockets
 }
 
 // NewHandler returns an error when a service's table does not match its
@@ -53,11 +58,19 @@ func NewHandler(config HandlerConfig) (*Handler, error) {
 			return nil, err
 		}
 	}
+	documents, err := newDocuments(config.Services)
+	if err != nil {
+		return nil, fmt.Errorf("describe the services: %w", err)
+	}
 	return &Handler{
 		endpoints: newEndpoints(config.Services),
+		documents: documents,
 		auth:      config.Auth,
 		limiter:   config.Limiter,
 		logger:    config.Logger,
+		patience:  cmp.Or(config.WebSocketPatience, 10*time.Second),
+		maxFrame:  cmp.Or(config.MaxWebSocketRequest, 4<<20),
+		sockets:   newSockets(),
 	}, nil
 }
 
@@ -65,12 +78,19 @@ func NewHandler(config HandlerConfig) (*Handler, error) {
 // which services exist, nor which HTTP methods they take.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	allowBrowsers(w.Header())
-	switch {
-	case r.Method == http.MethodOptions:
+	if r.Method == http.MethodOptions {
 		w.WriteHeader(http.StatusNoContent)
-	default:
-		h.serveCall(w, r)
+		return
 	}
+	if document, ok := h.documents[r.URL.Path]; ok {
+		document.ServeHTTP(w, r)
+		return
+	}
+	if isWebSocket(r) {
+		h.serveWebSocket(w, r)
+		return
+	}
+	h.serveCall(w, r)
 }
 
 // serveCall answers a call over plain HTTP.

@@ -148,7 +148,7 @@ func describe(method protoreflect.MethodDescriptor, tag string, inputs map[proto
 	get.OperationID += ".get"
 	get.Parameters = queryParameters(method.Input())
 	post.RequestBody = &requestBody{Content: map[string]mediaType{
-		mediaJSON: {Schema: reference(inputs[method.Input().FullName()])},
+		mediaJSON: {Schema: refersTo(inputs[method.Input().FullName()])},
 	}}
 	return &pathItem{Get: &get, Post: &post}
 }
@@ -171,7 +171,7 @@ func responses(method protoreflect.MethodDescriptor) map[string]*apiResponse {
 	ok := &apiResponse{
 		Description: "The reply.",
 		Headers:     rateHeaders(),
-		Content:     map[string]mediaType{mediaJSON: {Schema: reference(string(method.Output().FullName()))}},
+		Content:     map[string]mediaType{mediaJSON: {Schema: refersTo(string(method.Output().FullName()))}},
 	}
 	if method.IsStreamingServer() {
 		ok.Description = "Any number of these objects, one a line."
@@ -198,7 +198,7 @@ func errorResponses() map[string]*apiResponse {
 		all[status] = &apiResponse{
 			Description: description,
 			Headers:     rateHeaders(),
-			Content:     map[string]mediaType{mediaJSON: {Schema: reference(errorSchema)}},
+			Content:     map[string]mediaType{mediaJSON: {Schema: refersTo(errorSchema)}},
 		}
 	}
 	all["429"].Headers["Retry-After"] = apiHeader{"Seconds to wait.", &schema{Type: "integer"}}

@@ -24,7 +24,7 @@ type schema struct {
 	Required             []string           `json:"required,omitempty"`
 }
 
-func reference(name string) *schema { return &schema{Ref: "#/components/schemas/" + name} }
+func refersTo(name string) *schema { return &schema{Ref: "#/components/schemas/" + name} }
 
 // Replies and requests are described apart, for they follow different rules: a
 // reply has every field and one type for each, a request may leave out any and
@@ -132,7 +132,7 @@ func replyValue(fd protoreflect.FieldDescriptor) *schema {
 	case fd.Message() != nil && isWellKnown(fd.Message()):
 		return freeForm(fd.Message())
 	case fd.Message() != nil:
-		return reference(string(fd.Message().FullName()))
+		return refersTo(string(fd.Message().FullName()))
 	case is64Bit(kind):
 		return &schema{Type: "string", Format: "int64", Pattern: "^-?[0-9]+$"}
 	case is32Bit(kind):
@@ -147,7 +147,7 @@ func inputValue(fd protoreflect.FieldDescriptor, names map[protoreflect.FullName
 	case fd.Message() != nil && isWellKnown(fd.Message()):
 		return freeForm(fd.Message())
 	case fd.Message() != nil:
-		return reference(names[fd.Message().FullName()])
+		return refersTo(names[fd.Message().FullName()])
 	case is64Bit(kind), is32Bit(kind):
 		return &schema{AnyOf: []*schema{{Type: "integer"}, {Type: "string", Pattern: "^-?[0-9]+$"}}}
 	case kind == protoreflect.BoolKind:

@@ -33,6 +33,7 @@ type Server struct {
 	// Handler is what serves.
 	Handler *api.Handler
 
+	client  *http.Client
 	logs    *logs
 	mu      sync.Mutex
 	callers map[string]api.Caller
@@ -63,7 +64,7 @@ func NewServer(t testing.TB, services ...api.Service) *Server {
 			t.Logf("log of the API:\n%s", s.Logs())
 		}
 	})
-	s.URL, s.Handler = listener.URL, handler
+	s.URL, s.Handler, s.client = listener.URL, handler, listener.Client()
 	return s
 }
 
@@ -149,7 +150,7 @@ func (s *Server) Do(t testing.TB, method, key, path, body string) Reply {
 // OpenAPI document.
 func (s *Server) Send(t testing.TB, req *http.Request) Reply {
 	t.Helper()
-	res, err := http.DefaultClient.Do(req)
+	res, err := s.client.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,7 +170,7 @@ func (s *Server) Client(t testing.TB, key string) *api.Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &api.Client{Address: address, Token: key}
+	return &api.Client{Address: address, Token: key, HTTP: s.client}
 }
 
 // logs collects log lines written from many goroutines.
