@@ -1,0 +1,114 @@
+// Package upstream is the connection to backends: pooled connections, the rules
+// that say which addresses may be dialled, and the one retry that is safe.
+package upstream
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"net"
+	"net/http"
+	"syscall"
+	"time"
+)
+
+// Options describe a Transport. The zero value of a field means its default.
+type Options struct {
+	// Rules bind every connection this Transport makes. Nil means that any address
+	// may be dialled.
+	Rules *Rules
+	// DialTimeout is how long a connection, name look-up included, may take.
+	// Default 3 s.
+	DialTimeout time.Duration
+	// ResponseHeaderTimeout is how long a backend may take from the end of the
+	// request to its answer's headers. Bodies have no limit. Default 60 s.
+	ResponseHeaderTimeout time.Duration
+	// IdleTimeout is how long an unused connection is kept. Default 60 s.
+	IdleTimeout time.Duration
+	// IdlePerBackend is how many unused connections to one backend are kept.
+	// Default 256.
+	IdlePerBackend int
+	// ContinueTimeout is how long a backend may take to answer
+	// "Expect: 100-continue" before the body is sent regardless, since it need not
+	// answer (RFC 9110 10.1.1). Default 1 s.
+	ContinueTimeout time.Duration
+	// HeaderBytes bounds an answer's headers. Default 1 MiB.
+	HeaderBytes int64
+	// TLS is the client configuration for https backends; nil means the system's
+	// roots. It is cloned.
+	TLS *tls.Config
+	// Resolver looks names up. Nil means net.DefaultResolver.
+	Resolver *net.Resolver
+}
+
+func (o Options) withDefaults() Options {
+	o.DialTimeout = cmp.Or(o.DialTimeout, 3*time.Second)
+	o.ResponseHeaderTimeout = cmp.Or(o.ResponseHeaderTimeout, time.Minute)
+	o.IdleTimeout = cmp.Or(o.IdleTimeout, time.Minute)
+	o.IdlePerBackend = cmp.Or(o.IdlePerBackend, 256)
+	o.ContinueTimeout = cmp.Or(o.ContinueTimeout, time.Second)
+	o.HeaderBytes = cmp.Or(o.HeaderBytes, 1<<20)
+	return o
+}
+
+// Transport is an http.RoundTripper for a reverse proxy: http and https backends,
+// HTTP/2 where TLS negotiates it, nothing added to a request and nothing decoded
+// in an answer. One Transport has one set of rules for life, so that a pooled
+// connection made under looser rules is never used under stricter ones. It is
+// safe for concurrent use.
+type Transport struct {
+	pooled *http.Transport
+	fresh  *http.Transport // for the retry: never reuses, so never retries
+}
+
+// New returns a Transport with its own pool of connections.
+func New(o Options) *Transport {
+	o = o.withDefaults()
+	pooled := newPool(o)
+	fresh := newPool(o)
+	fresh.DisableKeepAlives = true
+	return &Transport{pooled: pooled, fresh: fresh}
+}
+
+// newPool returns net/http's transport with what a client wants and a proxy must
+// not do turned off: proxies from the environment, compression, redirects are the
+// caller's.
+func newPool(o Options) *http.Transport {
+	return &http.Transport{
+		DialContext:            dialer(o),
+		TLSClientConfig:        o.TLS.Clone(),
+		TLSHandshakeTimeout:    max(o.DialTimeout, 10*time.Second),
+		ForceAttemptHTTP2:      true, // a DialContext turns it off otherwise
+		DisableCompression:     true,
+		MaxIdleConnsPerHost:    o.IdlePerBackend,
+		IdleConnTimeout:        o.IdleTimeout,
+		ResponseHeaderTimeout:  o.ResponseHeaderTimeout,
+		ExpectContinueTimeout:  o.ContinueTimeout,
+		MaxResponseHeaderBytes: o.HeaderBytes,
+		// A dead HTTP/2 connection would take all requests it carries with it.
+		HTTP2: &http.HTTP2Config{SendPingTimeout: 30 * time.Second, PingTimeout: 15 * time.Second},
+	}
+}
+
+// dialer returns the function that makes connections. The rules are asked after
+// the name look-up, with the very address that is dialled: what a name meant a
+// moment ago, when it was checked, does not count.
+func dialer(o Options) func(context.Context, string, string) (net.Conn, error) {
+	d := &net.Dialer{Timeout: o.DialTimeout, Resolver: o.Resolver}
+	if o.Rules != nil {
+		d.Control = func(_, address string, _ syscall.RawConn) error { return o.Rules.checkDial(address) }
+	}
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		c, err := d.DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return &countingConn{Conn: c}, nil
+	}
+}
+
+// CloseIdleConnections closes the connections that are not in use.
+func (t *Transport) CloseIdleConnections() {
+	t.pooled.CloseIdleConnections()
+	t.fresh.CloseIdleConnections()
+}
