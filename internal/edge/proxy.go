@@ -1,0 +1,473 @@
+package edge
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"sync"
+
+	"github.com/m3o/ingress/internal/upstream"
+)
+
+// target is where the proxy sends one request.
+type target struct {
+	Backend
+	Lease *Lease // set for Managed backends only; serve releases it
+}
+
+// proxyConfig is what the proxy is made of.
+type proxyConfig struct {
+	// Transport reaches Remote backends and the remote platform.
+	Transport http.RoundTripper
+	// Registered reaches Registered backends, under the address rules of package
+	// upstream. Without it they are refused: they must never be dialled freely.
+	Registered http.RoundTripper
+	// Forwarded decides whose forwarding headers are believed.
+	Forwarded forwarded
+	// TenantDomains returns the domains whose subdomains are apps and functions,
+	// as they are now.
+	TenantDomains func() []string
+	// IsPlatformKey reports whether a credential is one of the platform's keys.
+	IsPlatformKey func(credential string) bool
+	// Node names us in CDN-Loop; empty means defaultNode.
+	Node string
+	// Upgraded is told of each connection that changed protocols, and calls done
+	// when it has ended. net/http forgets such connections; whoever shuts down must
+	// wait for them, and may close them. Nil means that nobody wants to know.
+	Upgraded func(net.Conn) (done func())
+	// Logger gets what went wrong after an answer had begun. Nil discards.
+	Logger *slog.Logger
+}
+
+// proxy sends requests to backends. There is one for all of them; what differs
+// from request to request is in its hop. It is safe for concurrent use.
+type proxy struct {
+	proxyConfig
+	reverse *httputil.ReverseProxy
+}
+
+func newProxy(c proxyConfig) *proxy {
+	c.Node = cmp.Or(c.Node, defaultNode)
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Upgraded == nil {
+		c.Upgraded = func(net.Conn) func() { return func() {} }
+	}
+	p := &proxy{proxyConfig: c}
+	p.reverse = &httputil.ReverseProxy{
+		Rewrite:       rewrite,
+		Transport:     hopTransport{},
+		FlushInterval: -1, // each piece as it comes
+		BufferPool:    &bufferPool{},
+		ErrorHandler:  func(_ http.ResponseWriter, r *http.Request, err error) { hopOf(r).err = err },
+		ErrorLog:      slog.NewLogLogger(c.Logger.Handler(), slog.LevelDebug),
+	}
+	return p
+}
+
+// hop is one request on its way to one backend. The hooks of the shared
+// ReverseProxy find it in the request's context.
+type hop struct {
+	transport http.RoundTripper
+	url       *url.URL // the backend's scheme, host and base path
+	host      string   // the Host to send; empty for the backend's own
+	node      string
+	journey   journey
+	request   func(http.Header)    // what the route does to the headers on the way out
+	response  func(*http.Response) // and to the answer
+	early     func(http.Header)    // and to the headers of a 1xx, or nil
+	upgraded  func(net.Conn) func()
+	record    *record
+	answer    *answer
+	body      *visitorBody
+	err       error // why there is no answer
+}
+
+type hopKey struct{}
+
+// hopOf returns the hop of a request that send made.
+func hopOf(r *http.Request) *hop { return r.Context().Value(hopKey{}).(*hop) }
+
+// serve proxies an app's or a function's request. When the backend gave no answer
+// it returns a failure and has written nothing. It ends the target's lease once
+// the body, or the upgraded connection, has ended.
+func (p *proxy) serve(w http.ResponseWriter, r *http.Request, t target) *failure {
+	if t.Lease != nil && t.Lease.Release != nil {
+		defer t.Lease.Release()
+	}
+	if f := p.refuseLoop(r); f != nil {
+		return f
+	}
+	h := p.newHop(r, t)
+	if t.Lease != nil && t.Lease.Handler != nil {
+		return p.serveHandler(w, r, h, t.Lease.Handler)
+	}
+	return p.send(w, r, h, backendFailure)
+}
+
+func (p *proxy) newHop(r *http.Request, t target) *hop {
+	h := &hop{
+		url:      &t.URL,
+		node:     p.Node,
+		journey:  p.Forwarded.journey(r),
+		upgraded: p.Upgraded,
+		record:   recordOf(r),
+		request:  func(header http.Header) { withholdKeys(header, p.IsPlatformKey) },
+		early:    func(header http.Header) { confineCookies(header, p.TenantDomains()) },
+	}
+	h.transport = p.transportFor(t)
+	if t.URL.Host == "" {
+		h.url = managedURL
+	}
+	h.record.backend = h.url.Host
+	if t.PreserveHost || t.Origin == Managed {
+		h.host = r.Host
+		h.response = func(res *http.Response) { h.early(res.Header) }
+		return h
+	}
+	relocate := newRelocation(h.url, h.journey.visitor)
+	h.response = func(res *http.Response) {
+		h.early(res.Header)
+		relocate.apply(res.Header)
+	}
+	return h
+}
+
+// managedURL stands in for the address of a managed backend, which only its lease
+// knows. Names under .invalid never resolve (RFC 6761 6.4), so a lease that left
+// the dialling to the name would reach nobody.
+var managedURL = &url.URL{Scheme: "http", Host: "managed.invalid"}
+
+func (p *proxy) transportFor(t target) http.RoundTripper {
+	switch {
+	case t.Lease != nil && t.Lease.Transport != nil:
+		return t.Lease.Transport
+	case t.Origin == Remote:
+		return p.Transport
+	case t.Origin == Registered && p.Registered != nil:
+		return p.Registered
+	}
+	return forbiddenTransport{}
+}
+
+// forbiddenTransport refuses backends that no transport is meant for.
+type forbiddenTransport struct{}
+
+// RoundTrip implements http.RoundTripper.
+func (forbiddenTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Body != nil {
+		_ = r.Body.Close() // the body is not read; there is nothing to report to
+	}
+	return nil, &upstream.ForbiddenError{Address: r.URL.Host, Why: "no transport applies the address rules to it"}
+}
+
+// serveHandler lets a site without a process answer. It gets the request as a
+// process would: without our keys, with the visitor's address.
+func (p *proxy) serveHandler(w http.ResponseWriter, r *http.Request, h *hop, site http.Handler) *failure {
+	r = r.Clone(r.Context())
+	h.request(r.Header)
+	h.journey.write(r.Header)
+	site.ServeHTTP(w, r)
+	return nil
+}
+
+// refuseLoop returns a failure for a request that has come by too often.
+func (p *proxy) refuseLoop(r *http.Request) *failure {
+	if passes(r.Header, p.Node) < maxPasses {
+		return nil
+	}
+	f := fail(http.StatusLoopDetected, ReasonLoop, "This address leads back to itself.")
+	f.hint = "The backend's address must not be one that the ingress serves."
+	return f
+}
+
+// send takes the hop. A failure means that nothing was written.
+func (p *proxy) send(w http.ResponseWriter, r *http.Request, h *hop, explain func(error) *failure) *failure {
+	h.answer = &answer{ResponseWriter: w, hop: h, ended: func() {}}
+	defer func() { h.answer.ended() }()
+	ctx := upstream.WithRetryNotice(r.Context(), func() { h.record.retried = true })
+	in := r.WithContext(context.WithValue(ctx, hopKey{}, h))
+	if r.Body != nil && r.ContentLength != 0 {
+		h.body = &visitorBody{ReadCloser: r.Body}
+		in.Body = h.body
+		duplex(w, r)
+	}
+	p.reverse.ServeHTTP(h.answer, in)
+	if h.err == nil {
+		return nil
+	}
+	return p.unanswered(r, h, explain)
+}
+
+// duplex lets the backend's answer begin while the visitor is still sending.
+// HTTP/2 can always do that.
+func duplex(w http.ResponseWriter, r *http.Request) {
+	if r.ProtoMajor == 1 {
+		// An error means that the writer is not net/http's, which then has its own way.
+		_ = http.NewResponseController(w).EnableFullDuplex()
+	}
+}
+
+// unanswered turns the error that left a request without an answer into a
+// failure, unless there is nobody left, or no way, to be told.
+func (p *proxy) unanswered(r *http.Request, h *hop, explain func(error) *failure) *failure {
+	switch {
+	case h.answer.hijacked:
+		p.Logger.DebugContext(r.Context(), "upgraded connection failed", "backend", h.url.Host, "error", h.err)
+		return nil
+	case h.body != nil && h.body.failed() != nil:
+		if f := bodyFailure(h.body.failed()); f != nil {
+			return f
+		}
+	case r.Context().Err() == nil:
+		return explain(h.err)
+	}
+	h.record.reason, h.record.cause = ReasonClientGone, h.err
+	panic(http.ErrAbortHandler) // the server closes the connection and writes nothing
+}
+
+// bodyFailure explains why the visitor's own body could not be read: it is too
+// large, or not HTTP. A visitor who went away gets nil.
+func bodyFailure(err error) *failure {
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		f := fail(http.StatusRequestEntityTooLarge, ReasonBodyTooLarge, "The request's body is too large.")
+		f.cause = err
+		return f
+	case isGone(err):
+		return nil
+	}
+	f := fail(http.StatusBadRequest, ReasonBadRequest, "The request's body could not be read.")
+	f.cause = err
+	return f
+}
+
+// isGone reports whether a read failed because the other side hung up.
+func isGone(err error) bool {
+	var network net.Error
+	return errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, context.Canceled) ||
+		errors.Is(err, http.ErrBodyReadAfterClose) || errors.As(err, &network)
+}
+
+// backendFailure says what kept an app or a function from answering.
+func backendFailure(err error) *failure {
+	var forbidden *upstream.ForbiddenError
+	var f *failure
+	switch {
+	case errors.As(err, &forbidden):
+		f = fail(http.StatusBadGateway, ReasonBackendForbidden, "The backend's address may not be used.")
+		f.hint = "Its owner must register another address, or the operator allow this kind."
+	case isTimeout(err):
+		f = fail(http.StatusGatewayTimeout, ReasonBackendTimeout, "The backend did not answer in time.")
+		f.hint = "Try again in a moment."
+	case isDial(err):
+		f = fail(http.StatusBadGateway, ReasonBackendRefused, "The backend could not be reached.")
+		f.hint = "Try again in a moment."
+	default:
+		f = fail(http.StatusBadGateway, ReasonBackendBroken, "The backend's answer could not be understood.")
+		f.hint = "Its owner should look at its log."
+	}
+	f.cause = err
+	return f
+}
+
+func isTimeout(err error) bool {
+	var network net.Error
+	return errors.As(err, &network) && network.Timeout()
+}
+
+// isDial reports whether there was no connection, because of the network or
+// because the name does not resolve.
+func isDial(err error) bool {
+	var network *net.OpError
+	var name *net.DNSError
+	return errors.As(err, &network) && network.Op == "dial" || errors.As(err, &name)
+}
+
+// rewrite makes the outgoing request. ReverseProxy has already removed hop-by-hop
+// headers and those that say who came.
+func rewrite(pr *httputil.ProxyRequest) {
+	h := hopOf(pr.In)
+	out := pr.Out
+	out.URL = backendURL(h.url, pr.In.URL)
+	out.Host = h.host
+	// The server fills this very map once the body has been read; a copy of it
+	// would stay empty.
+	out.Trailer = pr.In.Trailer
+	withoutH2C(out.Header)
+	h.request(out.Header)
+	h.journey.write(out.Header)
+	markPass(out.Header, h.node)
+}
+
+// withoutH2C drops an upgrade to HTTP/2 in the clear. Once upgraded, any number of
+// requests would go through the connection unseen, our keys among them. A server
+// is free to ignore the offer (RFC 9110 7.8).
+func withoutH2C(h http.Header) {
+	if strings.EqualFold(h.Get("Upgrade"), "h2c") {
+		h.Del("Upgrade")
+		h.Del("Connection")
+		h.Del("Http2-Settings")
+	}
+}
+
+// backendURL puts the visitor's path, exactly as it was sent, behind the
+// backend's base path, and keeps the query untouched; ReverseProxy would remove
+// parameters it cannot parse.
+func backendURL(base, in *url.URL) *url.URL {
+	u := &url.URL{Scheme: base.Scheme, Host: base.Host, RawQuery: in.RawQuery, ForceQuery: in.ForceQuery}
+	prefix := strings.TrimRight(base.EscapedPath(), "/")
+	path := sentPath(in)
+	switch {
+	case path == "*" && prefix == "":
+		u.Path = "*"
+		return u
+	case path == "*":
+		path = ""
+	}
+	u.RawPath = prefix + path
+	u.Path = strings.TrimRight(base.Path, "/") + in.Path
+	if u.EscapedPath() != u.RawPath && !strings.HasPrefix(u.RawPath, "//") {
+		// net/url would encode what the visitor did not; opaque is sent as it is. It
+		// cannot begin with two slashes, which would name a host.
+		u.Opaque = u.RawPath
+	}
+	return u
+}
+
+// sentPath returns the path in the encoding it arrived in. net/url keeps that in
+// RawPath when it differs from its own.
+func sentPath(u *url.URL) string {
+	if u.RawPath != "" {
+		if path, err := url.PathUnescape(u.RawPath); err == nil && path == u.Path {
+			return u.RawPath
+		}
+	}
+	return u.EscapedPath()
+}
+
+// hopTransport sends each request by its hop's own transport.
+type hopTransport struct{}
+
+// RoundTrip implements http.RoundTripper.
+func (hopTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	h := hopOf(r)
+	res, err := h.transport.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	h.response(res)
+	if _, ok := res.Header["Content-Type"]; !ok {
+		// Present but empty: the server must not guess one from the body.
+		h.answer.Header()["Content-Type"] = nil
+	}
+	return res, nil
+}
+
+// answer is the visitor's ResponseWriter as ReverseProxy sees it.
+type answer struct {
+	http.ResponseWriter
+	hop      *hop
+	hijacked bool
+	ended    func() // what Upgraded returned
+}
+
+// Unwrap lets http.ResponseController reach what the server's writer can do.
+func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+
+// WriteHeader lets the route see the headers of interim answers, too.
+func (a *answer) WriteHeader(status int) {
+	if status < http.StatusOK && a.hop.early != nil {
+		a.hop.early(a.Header())
+	}
+	a.ResponseWriter.WriteHeader(status)
+}
+
+// Hijack takes the connection over for another protocol, and tells Upgraded.
+func (a *answer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, buffered, err := http.NewResponseController(a.ResponseWriter).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	a.hijacked = true
+	a.ended = a.hop.upgraded(conn)
+	return &upgradedConn{Conn: conn, early: buffered.Reader}, buffered, nil
+}
+
+// upgradedConn is a visitor's connection after the upgrade. Its first bytes may
+// have arrived with the request and wait in the server's buffer, where
+// ReverseProxy does not look.
+type upgradedConn struct {
+	net.Conn
+	early *bufio.Reader
+}
+
+// Read returns early bytes first.
+func (c *upgradedConn) Read(p []byte) (int, error) {
+	if n := c.early.Buffered(); n > 0 {
+		return c.early.Read(p[:min(n, len(p))])
+	}
+	return c.Conn.Read(p)
+}
+
+// CloseWrite passes on that the backend has nothing more to say.
+func (c *upgradedConn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return c.Close()
+}
+
+// visitorBody remembers how reading the visitor's body ended, so that a visitor's
+// mistake is not put on the backend. The transport reads it in a goroutine of its
+// own.
+type visitorBody struct {
+	io.ReadCloser
+	mu  sync.Mutex
+	err error
+}
+
+// Read implements io.Reader.
+func (b *visitorBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && err != io.EOF {
+		b.mu.Lock()
+		b.err = cmp.Or(b.err, err)
+		b.mu.Unlock()
+	}
+	return n, err
+}
+
+// failed returns the error that ended the body early, or nil.
+func (b *visitorBody) failed() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.err
+}
+
+// bufferPool keeps the buffers bodies are copied through.
+type bufferPool struct{ pool sync.Pool }
+
+const bufferSize = 32 << 10
+
+// Get implements httputil.BufferPool.
+func (b *bufferPool) Get() []byte {
+	if buffer, ok := b.pool.Get().(*[bufferSize]byte); ok {
+		return buffer[:]
+	}
+	return make([]byte, bufferSize)
+}
+
+// Put implements httputil.BufferPool. An array pointer, unlike a slice, fits the
+// pool's interface without an allocation.
+func (b *bufferPool) Put(buffer []byte) { b.pool.Put((*[bufferSize]byte)(buffer)) }
