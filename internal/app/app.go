@@ -1,0 +1,184 @@
+// Package app is the contract's app service: it translates between the
+// messages of proto/app and the workloads of package workload.
+package app
+
+import (
+	"context"
+	"time"
+
+	"github.com/m3o/ingress/internal/api"
+	"github.com/m3o/ingress/internal/workload"
+	apppb "github.com/m3o/ingress/proto/app"
+)
+
+// Apps is the service. Its methods are safe for concurrent use.
+type Apps struct {
+	registry *workload.Registry
+	url      func(id string) string
+}
+
+// New returns the service over a registry of the kind workload.App. url returns
+// where visitors reach an app's id; it is asked for every answer, since settings
+// change while running, and must be safe for concurrent use.
+func New(registry *workload.Registry, url func(id string) string) *Apps {
+	return &Apps{registry: registry, url: url}
+}
+
+// Service returns the table of the service's methods.
+func (a *Apps) Service() api.Service {
+	return api.Service{
+		Descriptor: apppb.File_app_app_proto.Services().ByName("App"),
+		Methods: []api.Method{
+			api.Unary("Reserve", a.reserve),
+			api.Unary("Regions", a.regions),
+			api.Unary("Run", a.run),
+			api.Unary("Get", a.get),
+			api.Unary("Update", a.update),
+			api.Unary("Delete", a.delete),
+			api.Unary("Status", a.status),
+			api.Unary("List", a.list),
+			api.Unary("Resolve", a.resolve),
+			api.Unary("Logs", a.logs),
+		},
+	}
+}
+
+func (a *Apps) reserve(ctx context.Context, caller api.Caller, req *apppb.ReserveRequest) (*apppb.ReserveResponse, error) {
+	const method = "app.reserve"
+	if req.GetName() == "" {
+		return nil, api.BadRequest(method, "missing app name")
+	}
+	res, err := a.registry.Reserve(ctx, caller, req.GetName())
+	if err != nil {
+		return nil, workload.Refusal(method, err)
+	}
+	return &apppb.ReserveResponse{Reservation: &apppb.Reservation{
+		Name:    res.Name,
+		Owner:   res.Tenant,
+		Token:   res.Token,
+		Created: res.Created.Format(time.RFC3339Nano),
+		Expires: res.Expires.Format(time.RFC3339Nano),
+	}}, nil
+}
+
+func (a *Apps) regions(context.Context, api.Caller, *apppb.RegionsRequest) (*apppb.RegionsResponse, error) {
+	return &apppb.RegionsResponse{Regions: a.registry.Regions()}, nil
+}
+
+func (a *Apps) get(ctx context.Context, caller api.Caller, req *apppb.GetRequest) (*apppb.GetResponse, error) {
+	service, err := a.find(ctx, caller, "app.get", req.GetName())
+	return &apppb.GetResponse{Service: service}, err
+}
+
+func (a *Apps) status(ctx context.Context, caller api.Caller, req *apppb.StatusRequest) (*apppb.StatusResponse, error) {
+	service, err := a.find(ctx, caller, "app.status", req.GetName())
+	return &apppb.StatusResponse{Service: service}, err
+}
+
+func (a *Apps) find(ctx context.Context, caller api.Caller, method, name string) (*apppb.Service, error) {
+	if name == "" {
+		return nil, api.BadRequest(method, "missing name")
+	}
+	w, err := a.registry.Get(ctx, caller, name)
+	if err != nil {
+		return nil, workload.Refusal(method, err)
+	}
+	return a.message(w), nil
+}
+
+func (a *Apps) list(ctx context.Context, caller api.Caller, _ *apppb.ListRequest) (*apppb.ListResponse, error) {
+	list, err := a.registry.List(ctx, caller)
+	if err != nil {
+		return nil, err
+	}
+	res := &apppb.ListResponse{}
+	for _, w := range list {
+		res.Services = append(res.Services, a.message(w))
+	}
+	return res, nil
+}
+
+func (a *Apps) update(ctx context.Context, caller api.Caller, req *apppb.UpdateRequest) (*apppb.UpdateResponse, error) {
+	const method = "app.update"
+	if req.GetName() == "" {
+		return nil, api.BadRequest(method, "missing name")
+	}
+	err := a.registry.Update(ctx, caller, req.GetName(), workload.Update{Backend: req.GetBackend(), Env: req.GetEnvVars()})
+	if err != nil {
+		return nil, workload.Refusal(method, err)
+	}
+	return &apppb.UpdateResponse{}, nil
+}
+
+func (a *Apps) delete(ctx context.Context, caller api.Caller, req *apppb.DeleteRequest) (*apppb.DeleteResponse, error) {
+	const method = "app.delete"
+	if req.GetName() == "" {
+		return nil, api.BadRequest(method, "missing name")
+	}
+	if err := a.registry.Delete(ctx, caller, req.GetName()); err != nil {
+		return nil, workload.Refusal(method, err)
+	}
+	return &apppb.DeleteResponse{}, nil
+}
+
+// resolve answers for the caller's own ids, and for everybody's when the key has
+// the scope "resolve", as an ingress's own has. An id of another tenant is not
+// found, rather than forbidden, so that ids cannot be probed.
+func (a *Apps) resolve(ctx context.Context, caller api.Caller, req *apppb.ResolveRequest) (*apppb.ResolveResponse, error) {
+	const method = "app.resolve"
+	if req.GetId() == "" {
+		return nil, api.BadRequest(method, "missing id")
+	}
+	if !workload.ValidID(req.GetId()) {
+		return nil, api.BadRequest(method, "invalid id")
+	}
+	b, err := a.registry.Backend(ctx, req.GetId())
+	if api.IsNotFound(err) || err == nil && b.Tenant != caller.Tenant && !caller.Has(api.ScopeResolve) {
+		return nil, api.NotFound(method)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &apppb.ResolveResponse{Url: b.URL.String()}, nil
+}
+
+// logs has nothing to show: what a registered backend prints stays where it
+// runs. Saying so beats an empty log, which would mean that it printed nothing.
+func (a *Apps) logs(ctx context.Context, caller api.Caller, req *apppb.LogsRequest) (*apppb.LogsResponse, error) {
+	const method = "app.Logs"
+	switch req.GetLogsType() {
+	case "", "build", "run":
+	default:
+		return nil, api.BadRequest(method, "Invalid logs_type specified")
+	}
+	if _, err := a.find(ctx, caller, method, req.GetName()); err != nil {
+		return nil, err
+	}
+	return nil, api.NotImplemented(method, "%s is a registered backend, which is built and runs elsewhere; its logs are there, too", req.GetName())
+}
+
+func (a *Apps) message(w workload.Workload) *apppb.Service {
+	return &apppb.Service{
+		Id:      w.ID,
+		Name:    w.Name,
+		Region:  w.Region,
+		Status:  status(w),
+		Url:     a.url(w.ID),
+		Backend: w.Backend,
+		Created: w.Created.Format(time.RFC3339Nano),
+		Updated: w.Updated.Format(time.RFC3339Nano),
+		EnvVars: w.HiddenEnv(),
+	}
+}
+
+// status returns the platform's word for a state (WIRE.md 5).
+func status(w workload.Workload) string {
+	switch w.State {
+	case workload.Ready:
+		return "Running"
+	case workload.Failed:
+		return "DeploymentError: " + w.Reason
+	default:
+		return "Deploying"
+	}
+}
