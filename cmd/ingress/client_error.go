@@ -1,0 +1,143 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/m3o/ingress/internal/api"
+)
+
+// problem is a failure in words for the person at the command line. Other errors
+// are shown as they are.
+type problem struct {
+	// text says what happened, without a full stop.
+	text string
+	// hint says what to do about it, as whole sentences, or is empty.
+	hint string
+	// cause is the error behind it, or nil. It is not shown.
+	cause error
+}
+
+func (p *problem) Error() string { return p.text }
+
+func (p *problem) Unwrap() error { return p.cause }
+
+// badUsage is a command line that says something impossible.
+type badUsage struct{ text string }
+
+func (b *badUsage) Error() string { return b.text }
+
+func usagef(format string, args ...any) error { return &badUsage{fmt.Sprintf(format, args...)} }
+
+// reportError writes an error of parsing the command line or of running a
+// command: one sentence, then a hint on a line of its own where we know one. The
+// command is commandName's and may be empty.
+func reportError(w io.Writer, command string, err error) {
+	var parse *kong.ParseError
+	if command == "" && errors.As(err, &parse) {
+		command = commandName(parse.Context)
+	}
+	sentence, hint := "ingress: ", hintFor(command, err)
+	if command != "" {
+		sentence += command + ": "
+	}
+	// There is nobody left to tell when even this cannot be written.
+	_, _ = fmt.Fprintln(w, printable(sentence+err.Error()))
+	if hint != "" {
+		_, _ = fmt.Fprintln(w, printable(hint))
+	}
+}
+
+func hintFor(command string, err error) string {
+	var known *problem
+	if errors.As(err, &known) {
+		return known.hint
+	}
+	var parse *kong.ParseError
+	var usage *badUsage
+	if errors.As(err, &parse) || errors.As(err, &usage) {
+		return "See: " + strings.Join(strings.Fields("ingress "+command+" --help"), " ")
+	}
+	return ""
+}
+
+// commandName returns the name of the command chosen, such as "url create", or
+// "" when none was. It may be given nil.
+func commandName(parsed *kong.Context) string {
+	if parsed == nil {
+		return ""
+	}
+	var names []string
+	for _, step := range parsed.Path {
+		if step.Command != nil {
+			names = append(names, step.Command.Name)
+		}
+	}
+	return strings.Join(names, " ")
+}
+
+// explain turns the error of a call into a problem.
+func (c *client) explain(ctx context.Context, err error) error {
+	at := c.platform.Address.Redacted()
+	var dns *net.DNSError
+	var known *api.Error
+	var shown *problem
+	switch {
+	case errors.As(err, &shown):
+		return err
+	case errors.Is(ctx.Err(), context.Canceled):
+		return &problem{text: "interrupted", cause: err}
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return &problem{text: at + " refused the connection", hint: "Is it running? Start it with: ingress serve", cause: err}
+	case errors.As(err, &dns):
+		return &problem{text: "no such host as " + dns.Name, hint: "Check --address and INGRESS_ADDRESS.", cause: err}
+	case errors.Is(err, context.DeadlineExceeded):
+		return &problem{
+			text:  fmt.Sprintf("no reply from %s within %s", at, c.platform.Timeout),
+			hint:  "The call may still take effect. Give it longer with --timeout.",
+			cause: err,
+		}
+	case errors.As(err, &known):
+		return &problem{text: answer(at, known), hint: c.advice(known), cause: err}
+	}
+	return err
+}
+
+// answer puts an error of the API into a sentence. One that the API did not
+// answer, because it could not be reached or understood, also says why.
+func answer(at string, e *api.Error) string {
+	text := fmt.Sprintf("%s (%d %s)", e.Detail, e.Code, e.ID)
+	var tried *url.Error
+	switch {
+	case errors.As(e.Cause, &tried):
+		return at + ": " + tried.Err.Error()
+	case e.Cause != nil:
+		return text + ": " + e.Cause.Error()
+	}
+	return text
+}
+
+// advice says what to do about an error of the API, when we know.
+func (c *client) advice(e *api.Error) string {
+	switch e.Code {
+	case http.StatusUnauthorized:
+		if e.ID != "v1" {
+			return "" // A login that failed, say; the key was good.
+		}
+		return "The key is not one of " + c.platform.Address.Redacted() + ". Set " + tokenVariable + " to one that is; make one with: ingress key create --scope '*'"
+	case http.StatusForbidden:
+		return "The key may not do this. One that may is made with: ingress key create --scope SERVICE"
+	case http.StatusTooManyRequests:
+		return "The key is over its rate limit. Wait a few seconds and try again."
+	}
+	return ""
+}

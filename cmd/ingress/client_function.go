@@ -1,0 +1,280 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"path/filepath"
+
+	functionpb "github.com/m3o/ingress/proto/function"
+)
+
+type functionCmd struct {
+	Deploy   functionDeployCmd   `cmd:"" help:"Make a function."`
+	Call     functionCallCmd     `cmd:"" help:"Post a JSON object to a function and print its answer."`
+	List     functionListCmd     `cmd:"" help:"Show your functions."`
+	Describe functionDescribeCmd `cmd:"" help:"Show one function."`
+	Update   functionUpdateCmd   `cmd:"" help:"Change a function."`
+	Delete   functionDeleteCmd   `cmd:"" help:"Remove a function."`
+	Logs     functionLogsCmd     `cmd:"" help:"Print what a function, or its build, has written."`
+	Proxy    functionProxyCmd    `cmd:"" help:"Print the address of the backend behind a function's id."`
+	Reserve  functionReserveCmd  `cmd:"" help:"Hold a name for a year."`
+	Regions  functionRegionsCmd  `cmd:"" help:"Show where functions can run."`
+	Runtimes functionRuntimesCmd `cmd:"" help:"Show the languages functions can be written in."`
+}
+
+func (functionCmd) Help() string {
+	return examples("ingress function deploy greet --backend http://127.0.0.1:3000", "ingress function call greet name=Jane")
+}
+
+type functionDeployCmd struct {
+	Name       string `arg:"" help:"Its name: 3 to 54 lower-case letters and digits."`
+	Backend    string `xor:"origin" required:"" placeholder:"URL" help:"URL of something that already runs."`
+	Source     string `xor:"origin" required:"" placeholder:"FILE" help:"File with the source of a function of one file; - for stdin."`
+	Repo       string `xor:"origin" required:"" placeholder:"URL" help:"Git repository."`
+	Branch     string `help:"Branch, tag or commit. The repository's default unless given."`
+	Subfolder  string `help:"Folder inside the repository."`
+	Entrypoint string `help:"Name of the function in the source. The function's name unless given."`
+	Runtime    string `help:"Language. Told from the name of the source file unless given."`
+	Region     string `help:"Where to run. The default region unless given."`
+	envFlag    `embed:""`
+}
+
+func (functionDeployCmd) Help() string {
+	return examples(
+		"ingress function deploy greet --backend http://127.0.0.1:3000",
+		"ingress function deploy greet --source greet.py",
+		"ingress function deploy greet --repo https://github.com/example/greet --runtime nodejs",
+	)
+}
+
+func (cmd *functionDeployCmd) Run(ctx context.Context, c *client) error {
+	env, err := parseEnv(cmd.Env, c.LookupEnv)
+	if err != nil {
+		return err
+	}
+	source, err := c.source(ctx, cmd.Source)
+	if err != nil {
+		return err
+	}
+	req := &functionpb.DeployRequest{
+		Name: cmd.Name, Backend: cmd.Backend, Source: source, Repo: cmd.Repo, Branch: cmd.Branch,
+		Subfolder: cmd.Subfolder, Entrypoint: cmd.Entrypoint, Runtime: cmd.runtime(), Region: cmd.Region, EnvVars: env,
+	}
+	res := &functionpb.DeployResponse{}
+	return c.do(ctx, "function", "Deploy", req, res, func() error { return c.printFunction(res.Function) })
+}
+
+// runtime returns the language asked for or, failing that, the one that the
+// source file's name tells.
+func (cmd *functionDeployCmd) runtime() string {
+	if cmd.Runtime != "" {
+		return cmd.Runtime
+	}
+	switch filepath.Ext(cmd.Source) {
+	case ".go":
+		return "go"
+	case ".js":
+		return "nodejs"
+	case ".py":
+		return "python"
+	}
+	return ""
+}
+
+// source reads a source file; none is given as "".
+func (c *client) source(ctx context.Context, path string) (string, error) {
+	if path == "" {
+		return "", nil
+	}
+	content, err := c.read(ctx, path)
+	if err == nil && len(content) == 0 {
+		err = &problem{text: path + " is empty"}
+	}
+	return string(content), err
+}
+
+func (c *client) printFunction(f *functionpb.Func) error {
+	return c.printProperties([]property{
+		{"ID", f.GetId()},
+		{"NAME", f.GetName()},
+		{"STATUS", f.GetStatus()},
+		{"URL", f.GetUrl()},
+		{"SOURCE", source(f.GetBackend(), f.GetRepo(), f.GetSource())},
+		{"BRANCH", f.GetBranch()},
+		{"SUBFOLDER", f.GetSubfolder()},
+		{"ENTRYPOINT", f.GetEntrypoint()},
+		{"RUNTIME", f.GetRuntime()},
+		{"REGION", f.GetRegion()},
+		{"ENV", names(f.GetEnvVars())},
+		{"CREATED", c.stamp(f.GetCreated())},
+		{"UPDATED", c.stamp(f.GetUpdated())},
+	})
+}
+
+type functionCallCmd struct {
+	Name    string   `arg:"" help:"The function's name."`
+	Request []string `arg:"" optional:"" help:"What to post: a JSON object, key=value…, or - for JSON on stdin."`
+}
+
+func (functionCallCmd) Help() string {
+	return parameterHelp + "\n\n" + examples(
+		"ingress function call greet name=Jane",
+		`ingress function call greet '{"name": "Jane", "times": 2}'`,
+		"ingress function call greet name=Jane times:=2",
+		"ingress function call greet - < request.json",
+	)
+}
+
+// Run sends the object inside the request as it was given, so that its numbers
+// keep all their digits.
+func (cmd *functionCallCmd) Run(ctx context.Context, c *client) error {
+	request, err := c.document(ctx, cmd.Request)
+	if err != nil {
+		return err
+	}
+	body, err := json.Marshal(struct {
+		Name    string          `json:"name"`
+		Request json.RawMessage `json:"request"`
+	}{cmd.Name, request})
+	if err != nil {
+		return usagef("the request is not JSON: %v", err)
+	}
+	reply, err := c.platform.CallJSON(ctx, "function", "Call", body)
+	if err != nil {
+		return c.explain(ctx, err)
+	}
+	if c.json {
+		return c.printJSON(reply)
+	}
+	var res struct {
+		Response json.RawMessage `json:"response"`
+	}
+	if err := json.Unmarshal(reply, &res); err != nil || res.Response == nil {
+		return &problem{text: "the reply has no response in it", hint: "Use --json to see it as it is.", cause: err}
+	}
+	return c.printJSON(res.Response)
+}
+
+type functionListCmd struct{}
+
+func (functionListCmd) Help() string {
+	return examples("ingress function list", "ingress function list --json")
+}
+
+func (cmd *functionListCmd) Run(ctx context.Context, c *client) error {
+	res := &functionpb.ListResponse{}
+	return c.do(ctx, "function", "List", &functionpb.ListRequest{}, res, func() error {
+		functions := &table{header: []string{"NAME", "STATUS", "URL", "SOURCE", "RUNTIME", "REGION", "UPDATED"}}
+		for _, f := range res.Functions {
+			functions.add(f.Name, f.Status, f.Url, source(f.Backend, f.Repo, f.Source), f.Runtime, f.Region, c.stamp(f.Updated))
+		}
+		return c.printTable(functions, "no functions yet; make one with: ingress function deploy NAME --backend http://127.0.0.1:3000")
+	})
+}
+
+type functionDescribeCmd struct {
+	Name string `arg:"" help:"The function's name."`
+}
+
+func (functionDescribeCmd) Help() string { return examples("ingress function describe greet") }
+
+func (cmd *functionDescribeCmd) Run(ctx context.Context, c *client) error {
+	res := &functionpb.DescribeResponse{}
+	return c.do(ctx, "function", "Describe", &functionpb.DescribeRequest{Name: cmd.Name}, res, func() error {
+		return c.printFunction(res.Function)
+	})
+}
+
+type functionUpdateCmd struct {
+	Name    string `arg:"" help:"The function's name."`
+	Backend string `xor:"origin" required:"" placeholder:"URL" help:"New URL of a registered backend."`
+	Source  string `xor:"origin" required:"" placeholder:"FILE" help:"File with the new source; - for stdin."`
+}
+
+func (functionUpdateCmd) Help() string {
+	return examples("ingress function update greet --source greet.py", "ingress function update greet --backend http://127.0.0.1:3001")
+}
+
+func (cmd *functionUpdateCmd) Run(ctx context.Context, c *client) error {
+	source, err := c.source(ctx, cmd.Source)
+	if err != nil {
+		return err
+	}
+	req := &functionpb.UpdateRequest{Name: cmd.Name, Backend: cmd.Backend, Source: source}
+	return c.do(ctx, "function", "Update", req, &functionpb.UpdateResponse{}, c.confirm("function %s is updated", cmd.Name))
+}
+
+type functionDeleteCmd struct {
+	Name string `arg:"" help:"The function's name."`
+}
+
+func (functionDeleteCmd) Help() string { return examples("ingress function delete greet") }
+
+func (cmd *functionDeleteCmd) Run(ctx context.Context, c *client) error {
+	return c.do(ctx, "function", "Delete", &functionpb.DeleteRequest{Name: cmd.Name}, &functionpb.DeleteResponse{},
+		c.confirm("function %s is deleted", cmd.Name))
+}
+
+type functionLogsCmd struct {
+	Name    string `arg:"" help:"The function's name."`
+	logType `embed:""`
+}
+
+func (functionLogsCmd) Help() string {
+	return examples("ingress function logs greet", "ingress function logs greet --type build")
+}
+
+func (cmd *functionLogsCmd) Run(ctx context.Context, c *client) error {
+	res := &functionpb.LogsResponse{}
+	return c.do(ctx, "function", "Logs", &functionpb.LogsRequest{Name: cmd.Name, LogsType: cmd.Type}, res, func() error {
+		return c.printLog(res.Logs, "the "+cmd.Type+" log of function "+cmd.Name+" is empty")
+	})
+}
+
+type functionProxyCmd struct {
+	ID string `arg:"" name:"id" help:"The function's id, as in its host name."`
+}
+
+func (functionProxyCmd) Help() string { return examples("ingress function proxy greet") }
+
+func (cmd *functionProxyCmd) Run(ctx context.Context, c *client) error {
+	res := &functionpb.ProxyResponse{}
+	return c.do(ctx, "function", "Proxy", &functionpb.ProxyRequest{Id: cmd.ID}, res, func() error {
+		return c.printBackend(cmd.ID, res.Url)
+	})
+}
+
+type functionReserveCmd struct {
+	Name string `arg:"" help:"The name: 3 to 54 lower-case letters and digits."`
+}
+
+func (functionReserveCmd) Help() string { return examples("ingress function reserve greet") }
+
+func (cmd *functionReserveCmd) Run(ctx context.Context, c *client) error {
+	res := &functionpb.ReserveResponse{}
+	return c.do(ctx, "function", "Reserve", &functionpb.ReserveRequest{Name: cmd.Name}, res, func() error {
+		return c.printReservation(res.Reservation)
+	})
+}
+
+type functionRegionsCmd struct{}
+
+func (functionRegionsCmd) Help() string { return examples("ingress function regions") }
+
+func (cmd *functionRegionsCmd) Run(ctx context.Context, c *client) error {
+	res := &functionpb.RegionsResponse{}
+	return c.do(ctx, "function", "Regions", &functionpb.RegionsRequest{}, res, func() error {
+		return c.printLines(res.Regions, "no regions")
+	})
+}
+
+type functionRuntimesCmd struct{}
+
+func (functionRuntimesCmd) Help() string { return examples("ingress function runtimes") }
+
+func (cmd *functionRuntimesCmd) Run(ctx context.Context, c *client) error {
+	res := &functionpb.RuntimesResponse{}
+	return c.do(ctx, "function", "Runtimes", &functionpb.RuntimesRequest{}, res, func() error {
+		return c.printLines(res.Runtimes, "no languages; functions here are registered with --backend")
+	})
+}
