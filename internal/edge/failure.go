@@ -31,8 +31,14 @@ const (
 	ReasonLoop              Reason = "loop"                // the request came through here before
 	ReasonVerifyFailed      Reason = "verification_failed" // the token of the link is not good
 	ReasonRedirectForbidden Reason = "redirect_forbidden"  // verification may not redirect there
+	ReasonNotAwake          Reason = "not_awake"           // its process could not be started in time
+	ReasonBadDestination    Reason = "bad_destination"     // the link leads to something that is no web address
 	ReasonInternal          Reason = "internal"            // a defect of ours
 )
+
+// statusClientGone is what the log says of a visitor who left; nobody receives
+// it. The number is the one other proxies use.
+const statusClientGone = 499
 
 // failure is an answer of the ingress itself. Handlers return it; errors.go
 // renders it, as JSON for API callers and as a page for people.

@@ -14,6 +14,7 @@ type record struct {
 	started time.Time
 	visitor visitor
 	route   string // which of the routes answered, for logs and metrics
+	match   match  // what the router said
 	id      string // the app's, function's or link's id; never a token
 	backend string // host and port of the backend, or empty
 	reason  Reason // why the ingress itself answered, or empty

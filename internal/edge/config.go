@@ -1,0 +1,152 @@
+package edge
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Config is everything the data plane is made of. New copies it; only the hosts
+// may change later, through SetHosts.
+type Config struct {
+	// Apps and Functions resolve the ids of routes 2 and 3. Without one its route
+	// answers 503 platform_down.
+	Apps, Functions Resolver
+	// Activator wakes managed backends. Nil means that there are none.
+	Activator Activator
+	// Links resolves the ids of route 4. Without it the route answers 503.
+	Links LinkResolver
+	// Hits counts visits to links. Nil means that nobody counts.
+	Hits HitRecorder
+	// LookupCountsHit says that ResolveLink itself counts a hit, as a remote
+	// platform's url/Resolve does. A visit whose cache miss or refresh called
+	// ResolveLink is then not given to Hits as well.
+	LookupCountsHit bool
+	// Verifier checks the tokens of route 5. Without it the route answers 503.
+	Verifier EmailVerifier
+
+	// Platform serves /v1 of the embedded platform. Exactly one of Platform and
+	// PlatformURL is set.
+	Platform http.Handler
+	// PlatformURL is the base address of a remote platform, to which /v1 is passed
+	// through. A path in it is kept in front of /v1.
+	PlatformURL *url.URL
+	// PublicResolve serves /url/resolve, /app/resolve and /function/proxy on our
+	// own hosts without a key (WIRE.md 1). Platform sees the /v1 path, and tells
+	// these requests from others with IsPublicResolve.
+	PublicResolve bool
+
+	// Hosts is the initial host table; SetHosts replaces it.
+	Hosts Hosts
+	// VerifyRedirectHosts are hosts, each with a port when it is not the scheme's
+	// own, to which verification may redirect besides those stored with the token.
+	// "*" allows any (WIRE.md 6).
+	VerifyRedirectHosts []string
+	// TrustedProxies are the peers whose forwarding headers are believed.
+	TrustedProxies []netip.Prefix
+	// IsPlatformKey reports whether a credential is one of the platform's own
+	// keys, which apps and functions never get to see. Nil means none is.
+	IsPlatformKey func(credential string) bool
+	// Node names this process in CDN-Loop, so that requests that come back are
+	// recognised.
+	Node string
+
+	// Limits bound what a client may send and how long things may take. The zero
+	// value of each field means its default.
+	Limits Limits
+
+	// Transport reaches Remote backends and the remote platform.
+	Transport http.RoundTripper
+	// Registered reaches Registered backends, under the address rules of package
+	// upstream. Without it they are refused.
+	Registered http.RoundTripper
+	// Logger gets one line a request, and what operators should know. Nil discards.
+	Logger *slog.Logger
+	// Metrics is where figures are registered. Nil keeps them to ourselves.
+	Metrics prometheus.Registerer
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+}
+
+// Limits of one request. Streams have no limit on their whole duration.
+type Limits struct {
+	// ReadHeader is how long a client may take over a request's headers.
+	// Default 10 s.
+	ReadHeader time.Duration
+	// Idle is how long a kept-alive connection may be unused. Default 120 s.
+	Idle time.Duration
+	// HeaderBytes bounds request line and headers together; beyond it, 431.
+	// Default 64 KiB.
+	HeaderBytes int
+	// URLBytes bounds the request target; beyond it, 414. Default 16 KiB.
+	URLBytes int
+	// BodyBytes bounds bodies on /api and /v1; beyond it, 413. Default 4 MiB.
+	// Apps and functions set their own.
+	BodyBytes int64
+	// Resolve is how long the platform may take to resolve an id or to check a
+	// verification token. Default 5 s.
+	Resolve time.Duration
+}
+
+func (l Limits) withDefaults() Limits {
+	return Limits{
+		ReadHeader:  orDefault(l.ReadHeader, 10*time.Second),
+		Idle:        orDefault(l.Idle, 120*time.Second),
+		HeaderBytes: orDefault(l.HeaderBytes, 64<<10),
+		URLBytes:    orDefault(l.URLBytes, 16<<10),
+		BodyBytes:   orDefault(l.BodyBytes, 4<<20),
+		Resolve:     orDefault(l.Resolve, 5*time.Second),
+	}
+}
+
+func orDefault[T int | int64 | time.Duration](value, fallback T) T {
+	if value == 0 {
+		return fallback
+	}
+	return value
+}
+
+func (l Limits) check() error {
+	if min(l.ReadHeader, l.Idle, l.Resolve) < 0 || min(int64(l.HeaderBytes), int64(l.URLBytes), l.BodyBytes) < 0 {
+		return fmt.Errorf("limits: %+v: a limit cannot be negative", l)
+	}
+	return nil
+}
+
+// withDefaults fills in what may be left out.
+func (c Config) withDefaults() Config {
+	c.Limits = c.Limits.withDefaults()
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Metrics == nil {
+		c.Metrics = prometheus.NewRegistry()
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.IsPlatformKey == nil {
+		c.IsPlatformKey = func(string) bool { return false }
+	}
+	return c
+}
+
+// check returns an error that names the field that is wrong.
+func (c Config) check() error {
+	if (c.Platform == nil) == (c.PlatformURL == nil) {
+		return errors.New("edge: exactly one of Platform and PlatformURL must be set")
+	}
+	if c.PublicResolve && c.Platform == nil {
+		return errors.New("edge: PublicResolve needs the embedded platform")
+	}
+	if c.Transport == nil {
+		return errors.New("edge: Transport must be set")
+	}
+	return c.Limits.check()
+}

@@ -1,0 +1,159 @@
+package edge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync/atomic"
+	"time"
+)
+
+// Edge is the data plane: an http.Handler for every host and path there is. Make
+// one with New, serve it with a Server, and Close it last.
+type Edge struct {
+	config    Config
+	logger    *slog.Logger
+	now       func() time.Time
+	hosts     atomic.Pointer[hostTable]
+	redirects redirectPolicy
+	apps      *resolveCache[Backend]
+	functions *resolveCache[Backend]
+	links     *resolveCache[string]
+	proxy     *proxy
+	platform  handler
+	from      forwarded
+	pages     *pages
+	metrics   *metrics
+	tunnels   *tunnels
+	chain     http.Handler
+}
+
+// New returns the data plane the configuration describes, or an error that names
+// the setting that is wrong.
+func New(config Config) (*Edge, error) {
+	config = config.withDefaults()
+	if err := config.check(); err != nil {
+		return nil, err
+	}
+	e := &Edge{
+		config:  config,
+		logger:  config.Logger,
+		now:     config.Now,
+		from:    newForwarded(config.TrustedProxies),
+		tunnels: newTunnels(),
+	}
+	if err := e.SetHosts(config.Hosts); err != nil {
+		return nil, err
+	}
+	var err error
+	if e.redirects, err = newRedirectPolicy(config.VerifyRedirectHosts); err != nil {
+		return nil, err
+	}
+	if e.pages, err = newPages(); err != nil {
+		return nil, err
+	}
+	if e.metrics, err = newMetrics(config.Metrics); err != nil {
+		return nil, err
+	}
+	e.proxy = newProxy(proxyConfig{
+		Transport:     config.Transport,
+		Registered:    config.Registered,
+		Forwarded:     e.from,
+		TenantDomains: e.tenantDomains,
+		IsPlatformKey: config.IsPlatformKey,
+		Node:          config.Node,
+		Logger:        config.Logger,
+	})
+	e.platform = e.newPlatform()
+	e.newCaches()
+	e.chain = e.newChain()
+	return e, nil
+}
+
+func (e *Edge) newPlatform() handler {
+	if e.config.PlatformURL != nil {
+		return e.proxy.platform(e.config.PlatformURL)
+	}
+	return func(w http.ResponseWriter, r *http.Request) *failure {
+		e.config.Platform.ServeHTTP(&jsonResponse{ResponseWriter: w}, r)
+		return nil
+	}
+}
+
+func (e *Edge) newCaches() {
+	settings := cacheSettings{deadline: e.config.Limits.Resolve, now: e.now}
+	isDeploying := func(b Backend) bool { return b.Origin != Managed && b.URL.Host == "" }
+	e.apps = newResolveCache(settings, resolverOrDown(e.config.Apps), isDeploying)
+	e.functions = newResolveCache(settings, resolverOrDown(e.config.Functions), isDeploying)
+	e.links = newResolveCache(settings, linkResolverOrDown(e.config.Links), func(to string) bool { return to == "" })
+}
+
+var errNoPlatform = errors.New("no resolver is configured for this route")
+
+func resolverOrDown(r Resolver) lookup[Backend] {
+	if r == nil {
+		return func(context.Context, string) (Backend, error) { return Backend{}, errNoPlatform }
+	}
+	return r.Resolve
+}
+
+func linkResolverOrDown(r LinkResolver) lookup[string] {
+	if r == nil {
+		return func(context.Context, string) (string, error) { return "", errNoPlatform }
+	}
+	return r.ResolveLink
+}
+
+// ServeHTTP answers one request. It is safe for concurrent use.
+func (e *Edge) ServeHTTP(w http.ResponseWriter, r *http.Request) { e.chain.ServeHTTP(w, r) }
+
+// SetHosts replaces the host table at once: each request sees the old table or
+// the new one. An error names the setting that is wrong and changes nothing.
+func (e *Edge) SetHosts(hosts Hosts) error {
+	table, err := newHostTable(hosts, e.config.PublicResolve)
+	if err != nil {
+		return err
+	}
+	e.hosts.Store(table)
+	return nil
+}
+
+// tenantDomains returns the domains whose subdomains belong to tenants.
+func (e *Edge) tenantDomains() []string { return e.hosts.Load().tenantDomains() }
+
+// Kind is a kind of id the ingress resolves and remembers.
+type Kind string
+
+// The kinds there are.
+const (
+	App      Kind = "app"
+	Function Kind = "function"
+	Link     Kind = "link"
+)
+
+// Invalidate forgets what is known of an id, so that the next request asks the
+// platform. A lookup that began before never stores what it finds. It is safe
+// for concurrent use, and returns an error only for a kind that does not exist.
+func (e *Edge) Invalidate(kind Kind, id string) error {
+	switch kind {
+	case App:
+		e.apps.invalidate(id)
+	case Function:
+		e.functions.invalidate(id)
+	case Link:
+		e.links.invalidate(id)
+	default:
+		return fmt.Errorf("edge: invalidate %q: no kind %q", id, kind)
+	}
+	return nil
+}
+
+// Close ends the lookups that run in the background and waits for them. Call it
+// after the Server has shut down.
+func (e *Edge) Close() {
+	e.apps.close()
+	e.functions.close()
+	e.links.close()
+}

@@ -1,0 +1,116 @@
+package edge
+
+import (
+	"encoding/json"
+	"math"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/m3o/ingress/internal/api"
+)
+
+// errorHeader tells the ingress's own failures from an app's.
+const errorHeader = "X-Ingress-Error"
+
+// render answers a request with a failure. It is the only place that does, and
+// it must be the first to write. Everything is rendered before the status goes
+// out, so that a defect here cannot produce half a page.
+func (e *Edge) render(w http.ResponseWriter, r *http.Request, f *failure) {
+	body, contentType := e.failureBody(r, f)
+	h := w.Header()
+	clear(h) // headers that a handler set for the answer it did not give
+	h.Set(errorHeader, string(f.reason))
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Type", contentType)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("X-Robots-Tag", "noindex")
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	if f.allow != "" {
+		h.Set("Allow", f.allow)
+	}
+	if f.retryAfter > 0 {
+		h.Set("Retry-After", retryAfter(f.retryAfter))
+	}
+	switch kind := recordOf(r).match.kind; {
+	case kind.isAPI():
+		allowAnyOrigin(h)
+	case kind == routeUser:
+		h.Set("Referrer-Policy", "no-referrer") // the address carries a token
+	}
+	if contentType == htmlType {
+		h.Set("Content-Security-Policy", e.pages.policy)
+	}
+	w.WriteHeader(f.status)
+	if r.Method != http.MethodHead {
+		_, _ = w.Write(body) // a client that has gone is nobody to tell
+	}
+}
+
+func (e *Edge) failureBody(r *http.Request, f *failure) (body []byte, contentType string) {
+	if !wantsJSON(r) {
+		return e.pages.failure(f), htmlType
+	}
+	answer := &api.Error{ID: "ingress." + string(f.reason), Code: f.status, Detail: f.message}
+	body, err := json.Marshal(answer)
+	if err != nil {
+		body = []byte(`{}`) // cannot happen: the answer consists of strings and a number
+	}
+	return body, "application/json"
+}
+
+// allowAnyOrigin repeats the platform's CORS headers, which are on every reply of
+// the API (WIRE.md 1), so that a browser's script can read a failure of ours.
+func allowAnyOrigin(h http.Header) {
+	h.Set("Access-Control-Allow-Origin", "*")
+	h.Set("Access-Control-Allow-Methods", "GET, POST, PUT, PATCH, DELETE, OPTIONS")
+	h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Micro-Namespace")
+	h.Set("Access-Control-Expose-Headers", errorHeader)
+}
+
+// retryAfter is in whole seconds, rounded up (RFC 9110 10.2.3).
+func retryAfter(d time.Duration) string {
+	return strconv.Itoa(int(math.Ceil(d.Seconds())))
+}
+
+// wantsJSON reports whether the caller is better served with JSON than with a
+// page: every caller of the API, gRPC clients, and who prefers it.
+func wantsJSON(r *http.Request) bool {
+	return recordOf(r).match.kind.isAPI() ||
+		strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc") ||
+		prefersJSON(r.Header.Values("Accept"))
+}
+
+// prefersJSON compares the weights of JSON and HTML in Accept headers (RFC 9110
+// 12.5.1). Only JSON that is named counts, because browsers and curl accept
+// anything.
+func prefersJSON(accept []string) bool {
+	var forJSON, forHTML float64
+	for _, item := range strings.Split(strings.Join(accept, ","), ",") {
+		name, parameters, _ := strings.Cut(item, ";")
+		name = strings.ToLower(strings.TrimSpace(name))
+		switch {
+		case name == "application/json" || strings.HasPrefix(name, "application/") && strings.HasSuffix(name, "+json"):
+			forJSON = max(forJSON, weight(parameters))
+		case name == "text/html" || name == "application/xhtml+xml":
+			forHTML = max(forHTML, weight(parameters))
+		}
+	}
+	return forJSON > forHTML
+}
+
+// weight reads the q parameter; what it cannot read counts as 1, like nothing.
+func weight(parameters string) float64 {
+	for parameter := range strings.SplitSeq(parameters, ";") {
+		name, value, _ := strings.Cut(parameter, "=")
+		if !strings.EqualFold(strings.TrimSpace(name), "q") {
+			continue
+		}
+		q, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
+		if err == nil && q >= 0 && q <= 1 {
+			return q
+		}
+	}
+	return 1
+}

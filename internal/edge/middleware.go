@@ -1,0 +1,164 @@
+package edge
+
+import (
+	"fmt"
+	"net/http"
+	"runtime/debug"
+)
+
+// newChain is the way of every request, outermost first.
+func (e *Edge) newChain() http.Handler {
+	var next handler = e.dispatch
+	return e.recorded(
+		e.logged(
+			e.recovered(
+				e.forwarded(
+					e.answered(
+						e.limited(next))))))
+}
+
+// recorded makes the record the other stages fill in, and wraps the response so
+// that they can see what became of it.
+func (e *Edge) recorded(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		rec := &record{started: e.now()}
+		rec.match = e.hosts.Load().route(r.Method, r.Host, r.URL.Path)
+		rec.route = rec.match.kind.String()
+		next.ServeHTTP(&response{ResponseWriter: w, tunnels: e.tunnels}, withRecord(r, rec))
+	})
+}
+
+// logged writes the access log and counts, however the request ends.
+func (e *Edge) logged(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		res := w.(*response)
+		e.metrics.inFlight.Inc()
+		defer func() {
+			res.ended()
+			e.metrics.inFlight.Dec()
+			rec := recordOf(r)
+			took := e.now().Sub(rec.started)
+			e.metrics.observe(rec, res, took)
+			e.logAccess(r, rec, res, took)
+		}()
+		next.ServeHTTP(w, r)
+	})
+}
+
+// recovered turns a panic into a 500 when nothing has been sent yet, and into an
+// aborted connection otherwise, so that nobody takes half an answer for a whole
+// one. http.ErrAbortHandler is a handler's way of asking for just that.
+func (e *Edge) recovered(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			p := recover()
+			if p == nil {
+				return
+			}
+			if p == http.ErrAbortHandler {
+				panic(p)
+			}
+			rec := recordOf(r)
+			rec.reason, rec.cause = ReasonInternal, fmt.Errorf("panic: %v", p)
+			e.logger.Error("a handler panicked", "route", rec.route, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			if w.(*response).started() {
+				panic(http.ErrAbortHandler)
+			}
+			e.render(w, r, fail(http.StatusInternalServerError, ReasonInternal, "Something went wrong on our side."))
+		}()
+		next.ServeHTTP(w, r)
+	})
+}
+
+// forwarded notes who came.
+func (e *Edge) forwarded(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		recordOf(r).visitor = e.from.visitor(r)
+		next.ServeHTTP(w, r)
+	})
+}
+
+// answered renders the failure a handler ended in.
+func (e *Edge) answered(next handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		f := next(w, r)
+		if f == nil {
+			return
+		}
+		rec := recordOf(r)
+		rec.reason, rec.cause = f.reason, f.cause
+		e.render(w, r, f)
+	})
+}
+
+// limited refuses what is too long to be looked at. Headers are limited by
+// net/http, bodies where they are read.
+func (e *Edge) limited(next handler) handler {
+	return func(w http.ResponseWriter, r *http.Request) *failure {
+		if len(r.RequestURI) > e.config.Limits.URLBytes {
+			return fail(http.StatusRequestURITooLong, ReasonURLTooLong,
+				fmt.Sprintf("The address is longer than the %d bytes allowed.", e.config.Limits.URLBytes))
+		}
+		return next(w, r)
+	}
+}
+
+// dispatch is the index of the routes.
+func (e *Edge) dispatch(w http.ResponseWriter, r *http.Request) *failure {
+	switch recordOf(r).match.kind {
+	case routeAPI:
+		return e.serveAPI(w, r)
+	case routePlatform:
+		return e.servePlatform(w, r)
+	case routeResolve:
+		return e.servePublicResolve(w, r)
+	case routeApp:
+		return e.serveApp(w, r)
+	case routeFunction:
+		return e.serveFunction(w, r)
+	case routeLink:
+		return e.serveLink(w, r)
+	case routeUser:
+		return e.serveUser(w, r)
+	case routeIndex:
+		return e.serveIndex(w, r)
+	case routeAppsDomain, routeFunctionsDomain:
+		return e.serveBareDomain(w, r)
+	case routeAsset:
+		return e.serveAsset(w, r)
+	case routeBadMethod:
+		return methodNotAllowed("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
+	case routeBadHost:
+		return fail(http.StatusBadRequest, ReasonBadRequest, "The request names no valid host.")
+	case routeUnknownPath:
+		return unknownPath()
+	}
+	return unknownHost()
+}
+
+func unknownHost() *failure {
+	f := fail(http.StatusNotFound, ReasonUnknownHost, "Nothing is served for this host name.")
+	f.hint = "If you run this ingress: --host adds a host of its own, and apps and functions are exactly one label, " +
+		"such as name.example.com, under --apps-domain and --functions-domain."
+	return f
+}
+
+func unknownPath() *failure {
+	f := fail(http.StatusNotFound, ReasonUnknownPath, "There is nothing at this address.")
+	f.hint = "The index page lists what there is."
+	return f
+}
+
+func methodNotAllowed(allow string) *failure {
+	f := fail(http.StatusMethodNotAllowed, ReasonMethodNotAllowed, "This method does not work here.")
+	f.allow = allow
+	return f
+}
+
+// onlyReads lets GET and HEAD pass and refuses the rest.
+func onlyReads(r *http.Request) *failure {
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		return nil
+	}
+	return methodNotAllowed("GET, HEAD")
+}

@@ -1,0 +1,104 @@
+package edge
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/base64"
+	"fmt"
+	"html/template"
+	"net/http"
+	"strconv"
+)
+
+//go:embed templates
+var templates embed.FS
+
+const htmlType = "text/html; charset=utf-8"
+
+// pages are the few pages the ingress itself shows. They are self-contained: one
+// style sheet inside, no script, nothing loaded from elsewhere.
+type pages struct {
+	parsed *template.Template
+	style  template.CSS
+	// policy is the Content-Security-Policy of every page. It allows that one style
+	// sheet by its hash and nothing else.
+	policy string
+}
+
+// page is what the templates show.
+type page struct {
+	Style   template.CSS
+	Title   string
+	Status  int    // of a failure, or 0
+	Message string // one sentence
+	Hint    string // another one, or empty
+	Reason  Reason // of a failure, or empty
+	Link    string // the destination, on the preview page
+	Routes  []routeInfo
+}
+
+// routeInfo is one row of the index page.
+type routeInfo struct {
+	Name, URL, About string
+	Link             bool // the URL is one to follow as it is
+}
+
+func newPages() (*pages, error) {
+	parsed, err := template.ParseFS(templates, "templates/*.html")
+	if err != nil {
+		return nil, err
+	}
+	style, err := templates.ReadFile("templates/style.css")
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256(style)
+	return &pages{
+		parsed: parsed,
+		style:  template.CSS(style),
+		policy: fmt.Sprintf("default-src 'none'; style-src 'sha256-%s'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+			base64.StdEncoding.EncodeToString(sum[:])),
+	}, nil
+}
+
+// failure renders a failure's page; plain text if even that fails.
+func (p *pages) failure(f *failure) []byte {
+	body, err := p.render(page{
+		Title: http.StatusText(f.status), Status: f.status, Message: f.message, Hint: f.hint, Reason: f.reason,
+	})
+	if err != nil {
+		return []byte(template.HTMLEscapeString(f.message) + "\n")
+	}
+	return body
+}
+
+func (p *pages) render(content page) ([]byte, error) {
+	content.Style = p.style
+	var buf bytes.Buffer
+	err := p.parsed.ExecuteTemplate(&buf, "page.html", content)
+	return buf.Bytes(), err
+}
+
+// servePage answers 200 with a page that must not be kept or indexed.
+func (e *Edge) servePage(w http.ResponseWriter, r *http.Request, content page) *failure {
+	body, err := e.pages.render(content)
+	if err != nil {
+		f := fail(http.StatusInternalServerError, ReasonInternal, "Something went wrong on our side.")
+		f.cause = err
+		return f
+	}
+	h := w.Header()
+	h.Set("Content-Type", htmlType)
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	h.Set("Content-Security-Policy", e.pages.policy)
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("X-Robots-Tag", "noindex")
+	h.Set("Referrer-Policy", "no-referrer")
+	w.WriteHeader(http.StatusOK)
+	if r.Method != http.MethodHead {
+		_, _ = w.Write(body) // a client that has gone is nobody to tell
+	}
+	return nil
+}

@@ -1,0 +1,86 @@
+package edge
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"net/http"
+)
+
+// response sees what becomes of a response without getting in its way: Unwrap,
+// Flush and Hijack reach the server's own writer.
+type response struct {
+	http.ResponseWriter
+	tunnels  *tunnels
+	status   int
+	bytes    int64
+	hijacked net.Conn
+}
+
+// Unwrap lets http.ResponseController find the methods this type does not have.
+func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// WriteHeader notes the status. Informational ones are not the answer yet, but
+// for 101, which is the last.
+func (w *response) WriteHeader(status int) {
+	if w.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *response) Write(b []byte) (int, error) {
+	w.begin()
+	n, err := w.ResponseWriter.Write(b)
+	w.bytes += int64(n)
+	return n, err
+}
+
+// ReadFrom keeps the server's sendfile path for files.
+func (w *response) ReadFrom(src io.Reader) (int64, error) {
+	w.begin()
+	n, err := io.Copy(w.ResponseWriter, src)
+	w.bytes += n
+	return n, err
+}
+
+// Flush sends what is buffered.
+func (w *response) Flush() { _ = w.FlushError() }
+
+// FlushError is Flush for http.ResponseController.
+func (w *response) FlushError() error {
+	w.begin()
+	return http.NewResponseController(w.ResponseWriter).Flush()
+}
+
+// Hijack hands the connection over and counts it until the handler returns, so
+// that a shutdown waits for it: net/http forgets hijacked connections.
+func (w *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, buffered, err := http.NewResponseController(w.ResponseWriter).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	if w.status == 0 {
+		w.status = http.StatusSwitchingProtocols
+	}
+	w.hijacked = conn
+	w.tunnels.add(conn)
+	return conn, buffered, nil
+}
+
+func (w *response) begin() {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+}
+
+// started reports whether a final status has been sent, or the connection given
+// away.
+func (w *response) started() bool { return w.status != 0 }
+
+// ended is called when the handler has returned.
+func (w *response) ended() {
+	if w.hijacked != nil {
+		w.tunnels.remove(w.hijacked)
+	}
+}

@@ -1,0 +1,107 @@
+package edge
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/m3o/ingress/internal/api"
+)
+
+// serveApp is route 2: the app that the subdomain names.
+func (e *Edge) serveApp(w http.ResponseWriter, r *http.Request) *failure {
+	return e.serveTenant(w, r, e.apps, fail(http.StatusNotFound, ReasonUnknownApp, "There is no app at this address."))
+}
+
+// serveFunction is route 3: the function that the subdomain names.
+func (e *Edge) serveFunction(w http.ResponseWriter, r *http.Request) *failure {
+	return e.serveTenant(w, r, e.functions, fail(http.StatusNotFound, ReasonUnknownFunction, "There is no function at this address."))
+}
+
+// serveTenant resolves the id and hands the request to the backend behind it.
+// Apps and functions differ only in who resolves them.
+func (e *Edge) serveTenant(w http.ResponseWriter, r *http.Request, cache *resolveCache[Backend], unknown *failure) *failure {
+	rec := recordOf(r)
+	rec.id = rec.match.id
+	backend, _, err := resolve(e, r, cache, rec.id)
+	if err != nil {
+		return resolveFailure(r.Context(), err, unknown)
+	}
+	t := target{Backend: backend} // serve releases the lease
+	if backend.Origin == Managed {
+		lease, err := e.acquire(r.Context(), backend.Key)
+		if err != nil {
+			return acquireFailure(r.Context(), err)
+		}
+		t.Lease = &lease
+	}
+	return e.proxy.serve(w, r, t)
+}
+
+// resolve asks the cache and notes in the record how long that took.
+func resolve[V any](e *Edge, r *http.Request, cache *resolveCache[V], id string) (V, bool, error) {
+	rec := recordOf(r)
+	begin := e.now()
+	value, asked, err := cache.get(r.Context(), id)
+	rec.resolve = e.now().Sub(begin)
+	return value, asked, err
+}
+
+// resolveFailure turns what the cache said into what the visitor is told.
+func resolveFailure(ctx context.Context, err error, unknown *failure) *failure {
+	switch {
+	case errors.Is(err, errUnknown):
+		return unknown
+	case errors.Is(err, errDeploying):
+		f := fail(http.StatusServiceUnavailable, ReasonDeploying, "This is being deployed and is not ready yet.")
+		f.hint = "Try again in a few seconds."
+		f.retryAfter = 2 * time.Second
+		return f
+	case ctx.Err() != nil:
+		return clientGone(err)
+	}
+	return platformDown(err)
+}
+
+// clientGone is for the log alone.
+func clientGone(cause error) *failure {
+	f := fail(statusClientGone, ReasonClientGone, "The client gave up.")
+	f.cause = cause
+	return f
+}
+
+// platformDown says that the platform could not tell; the cause goes to the log.
+func platformDown(cause error) *failure {
+	f := fail(http.StatusServiceUnavailable, ReasonPlatformDown, "The platform cannot be reached at the moment.")
+	f.hint = "Try again in a few seconds."
+	f.retryAfter = 5 * time.Second
+	f.cause = cause
+	return f
+}
+
+var errNoActivator = errors.New("the backend is managed, and no activator is configured")
+
+// acquire wakes a managed backend and holds it awake.
+func (e *Edge) acquire(ctx context.Context, key string) (Lease, error) {
+	if e.config.Activator == nil {
+		return Lease{}, errNoActivator
+	}
+	return e.config.Activator.Acquire(ctx, key)
+}
+
+// acquireFailure keeps the activator's own Retry-After and hides the rest.
+func acquireFailure(ctx context.Context, err error) *failure {
+	if ctx.Err() != nil {
+		return clientGone(err)
+	}
+	f := fail(http.StatusServiceUnavailable, ReasonNotAwake, "This could not be started in time.")
+	f.hint = "Try again in a few seconds. Its logs may say why."
+	f.retryAfter = 5 * time.Second
+	f.cause = err
+	var known *api.Error
+	if errors.As(err, &known) && known.RetryAfter > 0 {
+		f.retryAfter = known.RetryAfter
+	}
+	return f
+}

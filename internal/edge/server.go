@@ -1,0 +1,55 @@
+package edge
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+)
+
+// Server serves an Edge on any number of listeners.
+type Server struct {
+	edge *Edge
+	http *http.Server
+}
+
+// NewServer returns a server with the Edge's limits. There is no limit on a
+// whole request, because streams may last.
+func NewServer(e *Edge) *Server {
+	limits := e.config.Limits
+	return &Server{edge: e, http: &http.Server{
+		Handler:           e,
+		ReadHeaderTimeout: limits.ReadHeader,
+		IdleTimeout:       limits.Idle,
+		MaxHeaderBytes:    limits.HeaderBytes,
+		// What net/http reports here is what clients do to it: bad TLS handshakes and
+		// the like. Everything else has its own line.
+		ErrorLog: slog.NewLogLogger(e.logger.Handler(), slog.LevelDebug),
+	}}
+}
+
+// Serve accepts connections until Shutdown, which makes it return nil. For TLS
+// give it a listener from tls.NewListener that offers "h2" and "http/1.1". It may
+// be called for several listeners at once, and closes its own.
+func (s *Server) Serve(l net.Listener) error {
+	if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// Shutdown stops accepting and lets the requests in flight finish, WebSockets
+// and other hijacked connections included. When ctx ends first, what is left is
+// closed and the context's error returned.
+func (s *Server) Shutdown(ctx context.Context) error {
+	err := s.http.Shutdown(ctx)
+	if err == nil {
+		err = s.edge.tunnels.wait(ctx)
+	}
+	if err == nil {
+		return nil
+	}
+	s.edge.tunnels.closeAll()
+	return errors.Join(err, s.http.Close())
+}
