@@ -1,0 +1,189 @@
+package link
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/m3o/ingress/internal/store"
+	urlpb "github.com/m3o/ingress/proto/url"
+)
+
+func mustCreate(t *testing.T, s *Service, tenant, id string) {
+	t.Helper()
+	_, err := s.create(t.Context(), owner(tenant), &urlpb.CreateRequest{Id: id, DestinationURL: "https://example.com"})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func hitsOf(t *testing.T, s *Service, tenant, id string) int64 {
+	t.Helper()
+	res, err := s.list(t.Context(), owner(tenant), &urlpb.ListRequest{ShortURL: id})
+	if err != nil || len(res.GetUrlPairs()) != 1 {
+		t.Fatalf("list: %v, %v", res, err)
+	}
+	return res.GetUrlPairs()[0].GetHitCount()
+}
+
+func TestHitsAreCountedOnceWhateverIsFlushedMeanwhile(t *testing.T) {
+	w := newWorld(t)
+	mustCreate(t, w.Service, "alice", "a")
+	mustCreate(t, w.Service, "alice", "b")
+	const visitors, visits = 4, 500
+	var counting, reading sync.WaitGroup
+	done := make(chan struct{})
+	for range 2 { // two at once, as at shutdown
+		reading.Go(func() {
+			for {
+				if err := w.Flush(t.Context()); err != nil {
+					t.Error(err)
+				}
+				select {
+				case <-done:
+					return
+				default:
+				}
+			}
+		})
+	}
+	reading.Go(func() {
+		last := int64(0)
+		for {
+			n := hitsOf(t, w.Service, "alice", "a")
+			if n < last || n > visitors*visits {
+				t.Errorf("%d hits, after there were %d", n, last)
+			}
+			last = n
+			select {
+			case <-done:
+				return
+			default:
+			}
+		}
+	})
+	for range visitors {
+		counting.Go(func() {
+			for range visits {
+				w.Hit("a")
+				w.Hit("b")
+			}
+		})
+	}
+	counting.Wait()
+	if n := hitsOf(t, w.Service, "alice", "a"); n != visitors*visits {
+		t.Errorf("while flushing: %d hits, want %d", n, visitors*visits)
+	}
+	close(done)
+	reading.Wait()
+	if err := w.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	other := newService(w.db, w.clock) // sees only what is written
+	for _, id := range []string{"a", "b"} {
+		if n := hitsOf(t, other, "alice", id); n != visitors*visits {
+			t.Errorf("%s: %d hits are written, want %d", id, n, visitors*visits)
+		}
+	}
+	if left := w.hits.snapshot(); len(left) != 0 {
+		t.Errorf("left in memory: %v", left)
+	}
+}
+
+func TestAFailedFlushLosesNothing(t *testing.T) {
+	w := newWorld(t)
+	mustCreate(t, w.Service, "alice", "a")
+	w.Hit("a")
+	w.Hit("a")
+	if err := w.Flush(ended(t)); err == nil {
+		t.Fatal("a flush that cannot write succeeds")
+	}
+	w.Hit("a")
+	if n := hitsOf(t, w.Service, "alice", "a"); n != 3 {
+		t.Errorf("%d hits after a failed flush, want 3", n)
+	}
+	if err := w.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := hitsOf(t, newService(w.db, w.clock), "alice", "a"); n != 3 {
+		t.Errorf("%d hits are written, want 3", n)
+	}
+}
+
+func TestRunWritesHitsWhenItEnds(t *testing.T) {
+	w := newWorld(t)
+	mustCreate(t, w.Service, "alice", "a")
+	w.Hit("a")
+	w.Run(ended(t))
+	if n := hitsOf(t, newService(w.db, w.clock), "alice", "a"); n != 1 {
+		t.Errorf("%d hits are written, want 1", n)
+	}
+}
+
+func TestHitDoesNotWaitForTheDatabase(t *testing.T) {
+	w := newWorld(t)
+	mustCreate(t, w.Service, "alice", "a")
+	w.Hit("a")
+	flushed := make(chan error, 1)
+	err := w.db.Write(t.Context(), func(*store.Tx) error { // nobody else can write now
+		go func() { flushed <- w.Flush(t.Context()) }()
+		for range 100 {
+			w.Hit("a")
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := <-flushed; err != nil {
+		t.Fatal(err)
+	}
+	if n := hitsOf(t, w.Service, "alice", "a"); n != 101 {
+		t.Errorf("%d hits, want 101", n)
+	}
+}
+
+func TestPendingHitsAreBounded(t *testing.T) {
+	var h hits
+	for i := range maxPending + 7 {
+		h.add(fmt.Sprint(i))
+	}
+	h.add("0")
+	if len(h.pending) != maxPending {
+		t.Errorf("%d links have pending hits, want %d", len(h.pending), maxPending)
+	}
+	if h.of("0") != 2 {
+		t.Error("a known link is not counted when the memory is full")
+	}
+	if lost := h.takeLost(); lost != 7 {
+		t.Errorf("%d hits were lost, want 7", lost)
+	}
+	if h.takeLost() != 0 {
+		t.Error("lost hits are reported twice")
+	}
+}
+
+func TestHitsOfWhatIsNotThereGoNowhere(t *testing.T) {
+	w := newWorld(t)
+	mustCreate(t, w.Service, "alice", "a")
+	for _, id := range []string{"nothing", "", "'; DELETE FROM links; --", strings.Repeat("x", 1000)} {
+		w.Hit(id)
+	}
+	if err := w.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := hitsOf(t, w.Service, "alice", "a"); n != 0 || len(w.hits.snapshot()) != 0 {
+		t.Errorf("%d hits, %v pending", n, w.hits.snapshot())
+	}
+}
+
+func BenchmarkHit(b *testing.B) {
+	var h hits
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			h.add("abcdefghi")
+		}
+	})
+}
