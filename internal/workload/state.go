@@ -1,6 +1,9 @@
 package workload
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // State is what a workload is doing.
 type State string
@@ -15,23 +18,28 @@ const (
 	Failed State = "failed"
 )
 
-// enter returns the state after moving to next, or an error when no workload
-// ever goes that way. The zero State is that of a workload not made yet.
+// successors returns the states a workload can go to. The zero State is that of
+// a workload not made yet.
 //
 // A registered backend runs already, so it is ready from the start, and
 // registering another one makes any workload ready.
-func (s State) enter(next State) (State, error) {
-	switch next {
-	case Ready:
-		return next, nil
+func (s State) successors() []State {
+	switch s {
+	case "", Failed:
+		return []State{Deploying, Ready}
 	case Deploying:
-		if s != Deploying {
-			return next, nil
-		}
-	case Failed:
-		if s == Deploying {
-			return next, nil
-		}
+		return []State{Ready, Failed}
+	case Ready:
+		return []State{Ready, Deploying}
 	}
-	return s, fmt.Errorf("a workload that is %q cannot become %q", s, next)
+	return nil
+}
+
+// enter returns the state after moving to next, or an error when no workload
+// ever goes that way.
+func (s State) enter(next State) (State, error) {
+	if !slices.Contains(s.successors(), next) {
+		return s, fmt.Errorf("a workload that is %q cannot become %q", s, next)
+	}
+	return next, nil
 }

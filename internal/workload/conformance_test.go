@@ -1,0 +1,50 @@
+package workload_test
+
+import (
+	"testing"
+
+	"github.com/m3o/ingress/internal/store/storetest"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestRegistryOnSQLite(t *testing.T) { conformance(t, storetest.Open) }
+
+// conformance is what a Registry promises on every engine.
+func conformance(t *testing.T, open opener) {
+	for name, test := range map[string]func(*testing.T, *fixture){
+		"a workload's life":                           testLife,
+		"a list is oldest first":                      testListOrder,
+		"an update changes only what it names":        testUpdate,
+		"a second tenant sees and changes nothing":    testIsolation,
+		"the kinds do not know each other":            testKinds,
+		"changes are announced":                       testChanges,
+		"only a ready workload has an address":        testStates,
+		"backends are admitted by scope and rules":    testAdmission,
+		"a name taken gets a suffix":                  testSuffix,
+		"a deleted id is kept for thirty days":        testKeptID,
+		"an id with a suffix comes back":              testSuffixComesBack,
+		"a reservation holds a name for a year":       testReservation,
+		"a reservation is renewed by its owner":       testRenewal,
+		"what is in use cannot be reserved":           testReserveInUse,
+		"a reserved name is preferred to a suffix":    testReservedAfterSuffix,
+		"only a token's hash is kept":                 testTokenHashed,
+		"names of the platform are nobody's":          testPlatformNames,
+		"quotas hold":                                 testQuota,
+		"reservations have a quota":                   testReservationQuota,
+		"making and deleting does not take all":       testChurn,
+		"an environment is sealed":                    testEnvSealed,
+		"a hidden value stays":                        testEnvHidden,
+		"an environment has bounds":                   testEnvBounds,
+		"tenants who create one name at once":         testConcurrentTenants,
+		"one tenant that creates one name many times": testConcurrentName,
+		"a quota under concurrent creates":            testConcurrentQuota,
+		"tenants who reserve one name at once":        testConcurrentReservations,
+		"reserving against creating":                  testReserveAgainstCreate,
+		"creating against deleting":                   testCreateAgainstDelete,
+	} {
+		t.Run(name, func(t *testing.T) { test(t, newFixture(t, open)) })
+	}
+	t.Run("ids under random use", func(t *testing.T) { testModel(t, open) })
+}
