@@ -135,8 +135,8 @@ func setDefault[T comparable](field *T, value T) {
 	}
 }
 
-// API returns the service's table of methods.
-func (s *Service) API() api.Service {
+// Service returns the table of methods.
+func (s *Service) Service() api.Service {
 	return api.Service{
 		Descriptor: userpb.File_user_user_proto.Services().ByName("User"),
 		Methods: []api.Method{
