@@ -2,6 +2,7 @@ package user
 
 import (
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/net/idna"
 
@@ -24,7 +25,7 @@ const (
 func normalEmail(email string) (string, bool) {
 	email = strings.TrimSpace(email)
 	at := strings.LastIndexByte(email, '@')
-	if at < 1 || at > maxLocalBytes || len(email) > 4*maxEmailBytes {
+	if at < 1 || at > maxLocalBytes || len(email) > 4*maxEmailBytes || !utf8.ValidString(email) {
 		return "", false
 	}
 	local := strings.ToLower(email[:at])
