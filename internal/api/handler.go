@@ -25,9 +25,9 @@ type HandlerConfig struct {
 	// Logger gets the private causes of failures, with the method and the id of
 	// the key; never a key or a body.
 	Logger *slog.Logger
-	// WebSocketPatience is how long a WebSocket client may take to send its
-	// request, and to take each frame of the reply; 10 s when zero.
-	WebSocketPatience time.Duration
+	// Patience is how long a WebSocket client may take to send its request, and
+	// any client to take each message of a stream; 30 s when zero.
+	Patience time.Duration
 	// MaxWebSocketRequest is the largest request over a WebSocket in bytes; 4 MiB
 	// when zero. The bodies of other requests are limited by the caller, with
 	// http.MaxBytesReader, which is answered with a 413.
@@ -68,7 +68,7 @@ func NewHandler(config HandlerConfig) (*Handler, error) {
 		auth:      config.Auth,
 		limiter:   config.Limiter,
 		logger:    config.Logger,
-		patience:  cmp.Or(config.WebSocketPatience, 10*time.Second),
+		patience:  cmp.Or(config.Patience, 30*time.Second),
 		maxFrame:  cmp.Or(config.MaxWebSocketRequest, 4<<20),
 		sockets:   newSockets(),
 	}, nil

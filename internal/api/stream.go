@@ -2,8 +2,10 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 )
@@ -11,13 +13,15 @@ import (
 // lines sends a stream over plain HTTP: one JSON object a line, flushed as it
 // comes (WIRE.md 4).
 type lines struct {
-	w       http.ResponseWriter
-	flush   *http.ResponseController
-	started bool
+	w        http.ResponseWriter
+	control  *http.ResponseController
+	patience time.Duration
+	started  bool
 }
 
 func (h *Handler) serveStream(w http.ResponseWriter, r *http.Request, c call, req proto.Message) {
-	out := &lines{w: w, flush: http.NewResponseController(w)}
+	out := &lines{w: w, control: http.NewResponseController(w), patience: h.patience}
+	defer out.setDeadline(time.Time{})
 	failed := h.run(r.Context(), c, req, out.send)
 	switch {
 	case failed == nil:
@@ -63,8 +67,18 @@ func (l *lines) begin() {
 
 func (l *lines) send(body []byte) error {
 	l.begin()
+	l.setDeadline(time.Now().Add(l.patience))
 	if _, err := l.w.Write(append(body, '\n')); err != nil {
 		return err
 	}
-	return l.flush.Flush()
+	// A writer that cannot flush delivers later, but it delivers.
+	if err := l.control.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return err
+	}
+	return nil
 }
+
+// setDeadline bounds the writes that follow: without it, a client that stops
+// reading would hold the method for good. A writer without deadlines has another
+// server's to rely on.
+func (l *lines) setDeadline(at time.Time) { _ = l.control.SetWriteDeadline(at) }

@@ -14,7 +14,7 @@ import (
 type socket struct {
 	conn     *websocket.Conn
 	patience time.Duration
-	cut      context.Context // ends when the program must
+	all      *sockets
 }
 
 // serveWebSocket answers a call over a WebSocket. Whatever is wrong with the call
@@ -26,7 +26,7 @@ func (h *Handler) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if !h.sockets.enter() {
-		writeError(w, Unavailable("v1", "the platform is shutting down", nil))
+		writeError(w, shuttingDown())
 		return
 	}
 	defer h.sockets.leave()
@@ -41,7 +41,7 @@ func (h *Handler) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	conn.SetReadLimit(h.maxFrame)
-	s := &socket{conn: conn, patience: h.patience, cut: h.sockets.cut}
+	s := &socket{conn: conn, patience: h.patience, all: h.sockets}
 	defer func() { _ = conn.CloseNow() }() // for a method that panics
 	if failed == nil {
 		failed = h.converse(r.Context(), s, c)
@@ -99,17 +99,19 @@ func (s *socket) receive() ([]byte, *Error) {
 		return m.data, nil
 	case <-late.C:
 		return nil, newError("v1", http.StatusRequestTimeout, "No request arrived within %s", s.patience)
-	case <-s.cut.Done():
-		return nil, Unavailable("v1", "the platform is shutting down", nil)
+	case <-s.all.closing: // nothing is in flight here that could be finished
+		return nil, shuttingDown()
 	}
 }
+
+func shuttingDown() *Error { return Unavailable("v1", "the platform is shutting down", nil) }
 
 // whileOpen returns a context that ends when the client goes or the program must.
 func (s *socket) whileOpen(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
 	gone := s.conn.CloseRead(context.Background())
 	stopGone := context.AfterFunc(gone, cancel)
-	stopCut := context.AfterFunc(s.cut, cancel)
+	stopCut := context.AfterFunc(s.all.cut, cancel)
 	return ctx, func() {
 		stopGone()
 		stopCut()
@@ -139,7 +141,7 @@ func (s *socket) closeStatus(failed *Error) websocket.StatusCode {
 	switch {
 	case failed == nil:
 		return websocket.StatusNormalClosure
-	case s.cut.Err() != nil:
+	case failed.Code == http.StatusServiceUnavailable && s.all.isClosing():
 		return websocket.StatusGoingAway
 	case failed.Code < http.StatusInternalServerError:
 		return websocket.StatusPolicyViolation

@@ -2,7 +2,6 @@ package api_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -140,7 +139,7 @@ func serveSockets(t *testing.T, service api.Service, set func(*api.HandlerConfig
 var bearer = []string{"Authorization", "Bearer KEY"}
 
 func TestAWebSocketThatAsksNothingIsClosed(t *testing.T) {
-	_, base := serveSockets(t, greeterWith(nil, nil), func(c *api.HandlerConfig) { c.WebSocketPatience = 20 * time.Millisecond })
+	_, base := serveSockets(t, greeterWith(nil, nil), func(c *api.HandlerConfig) { c.Patience = 20 * time.Millisecond })
 	conn, _ := dial(t, base, "/v1/helloworld/call", bearer...)
 	got, status := frames(t, conn)
 	want := `{"id":"v1","code":408,"detail":"No request arrived within 20ms","status":"Request Timeout"}`
@@ -210,8 +209,12 @@ func TestShutdownWaitsForWebSockets(t *testing.T) {
 	})
 	handler, base := serveSockets(t, service, func(*api.HandlerConfig) {})
 	conn := onAir(t, base)
+	silent, _ := dial(t, base, "/v1/helloworld/call", bearer...)
 	down := make(chan error, 1)
 	go func() { down <- handler.Shutdown(t.Context()) }()
+	if got, status := frames(t, silent); len(got) != 1 || !strings.Contains(got[0], "shutting down") || status != websocket.StatusGoingAway {
+		t.Errorf("one that had asked nothing: got %v and %v", got, status)
+	}
 	waitRefused(t, base)
 	select {
 	case err := <-down:
@@ -249,17 +252,48 @@ func waitRefused(t *testing.T, base string) {
 func TestShutdownCutsWebSocketsShortAtItsDeadline(t *testing.T) {
 	ended := make(chan error, 1)
 	handler, base := serveSockets(t, greeterWith(nil, endless(ended)), func(*api.HandlerConfig) {})
-	streaming := onAir(t, base)
-	silent, _ := dial(t, base, "/v1/helloworld/call", bearer...)
+	conn := onAir(t, base)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
 	if err := handler.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v", err)
 	}
-	for name, conn := range map[string]*websocket.Conn{"streaming": streaming, "silent": silent} {
-		got, status := frames(t, conn)
-		if len(got) != 1 || !json.Valid([]byte(got[0])) || !strings.Contains(got[0], `"code":503`) || status != websocket.StatusGoingAway {
-			t.Errorf("%s: got %v and %v", name, got, status)
+	got, status := frames(t, conn)
+	if len(got) != 1 || !strings.Contains(got[0], `"code":503`) || status != websocket.StatusGoingAway {
+		t.Errorf("got %v and %v", got, status)
+	}
+}
+
+func TestAClientThatStopsReadingLosesItsStream(t *testing.T) {
+	ended := make(chan error, 2)
+	flood := greeterWith(nil, func(_ context.Context, _ api.Caller, _ *helloworldpb.StreamRequest, send func(*helloworldpb.StreamResponse) error) error {
+		message := &helloworldpb.StreamResponse{Message: strings.Repeat("x", 1<<20)}
+		for {
+			if err := send(message); err != nil {
+				ended <- err
+				return err
+			}
+		}
+	})
+	_, base := serveSockets(t, flood, func(c *api.HandlerConfig) { c.Patience = 50 * time.Millisecond })
+	conn, _ := dial(t, base, "/v1/helloworld/stream", bearer...)
+	say(t, conn, `{}`)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, base+"/v1/helloworld/stream", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set(bearer[0], bearer[1])
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	res, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	for range 2 {
+		select {
+		case <-ended:
+		case <-time.After(20 * time.Second):
+			t.Fatal("a method still waits for a client that does not read")
 		}
 	}
 }
