@@ -204,7 +204,7 @@ func (h *Handler) log(c call, failed *Error) {
 	if failed.Cause == nil {
 		return
 	}
-	level := slog.LevelInfo
+	level := slog.LevelDebug
 	if failed.Code >= http.StatusInternalServerError && !errors.Is(failed.Cause, context.Canceled) {
 		level = slog.LevelError
 	}

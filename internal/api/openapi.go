@@ -34,6 +34,7 @@ type (
 	components struct {
 		Schemas         map[string]*schema        `json:"schemas"`
 		Responses       map[string]*apiResponse   `json:"responses"`
+		Headers         map[string]apiHeader      `json:"headers"`
 		SecuritySchemes map[string]securityScheme `json:"securitySchemes"`
 	}
 	securityScheme struct {
@@ -74,8 +75,9 @@ type (
 		Content     map[string]mediaType `json:"content,omitempty"`
 	}
 	apiHeader struct {
-		Description string  `json:"description"`
-		Schema      *schema `json:"schema"`
+		Ref         string  `json:"$ref,omitempty"`
+		Description string  `json:"description,omitempty"`
+		Schema      *schema `json:"schema,omitempty"`
 	}
 )
 
@@ -104,6 +106,7 @@ func OpenAPI(services ...protoreflect.ServiceDescriptor) ([]byte, error) {
 		Components: components{
 			Schemas:         schemas(services),
 			Responses:       errorResponses(),
+			Headers:         headers(),
 			SecuritySchemes: securitySchemes(),
 		},
 	}
@@ -116,7 +119,7 @@ func OpenAPI(services ...protoreflect.ServiceDescriptor) ([]byte, error) {
 			document.Paths[methodPath(method)] = describe(method, tag, inputs)
 		}
 	}
-	return json.MarshalIndent(document, "", "  ")
+	return json.Marshal(document)
 }
 
 // methodPath returns the path of a method as the clients' documentation spells
@@ -201,17 +204,27 @@ func errorResponses() map[string]*apiResponse {
 			Content:     map[string]mediaType{mediaJSON: {Schema: refersTo(errorSchema)}},
 		}
 	}
-	all["429"].Headers["Retry-After"] = apiHeader{"Seconds to wait.", &schema{Type: "integer"}}
+	all["429"].Headers["Retry-After"] = apiHeader{Ref: "#/components/headers/Retry-After"}
 	return all
+}
+
+func headers() map[string]apiHeader {
+	number := &schema{Type: "integer"}
+	return map[string]apiHeader{
+		"RateLimit-Limit":     {Description: "Requests allowed at once.", Schema: number},
+		"RateLimit-Remaining": {Description: "Requests left.", Schema: number},
+		"RateLimit-Reset":     {Description: "Seconds until all are allowed again.", Schema: number},
+		"Retry-After":         {Description: "Seconds to wait.", Schema: number},
+	}
 }
 
 // rateHeaders are on every reply to an authenticated caller with a limit.
 func rateHeaders() map[string]apiHeader {
-	return map[string]apiHeader{
-		"RateLimit-Limit":     {"Requests allowed at once.", &schema{Type: "integer"}},
-		"RateLimit-Remaining": {"Requests left.", &schema{Type: "integer"}},
-		"RateLimit-Reset":     {"Seconds until all are allowed again.", &schema{Type: "integer"}},
+	refer := map[string]apiHeader{}
+	for _, name := range []string{"RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"} {
+		refer[name] = apiHeader{Ref: "#/components/headers/" + name}
 	}
+	return refer
 }
 
 func securitySchemes() map[string]securityScheme {

@@ -41,6 +41,9 @@ func payload(r *http.Request) ([]byte, *Error) {
 		}
 		return data, nil
 	}
+	if r.Body == nil { // a request made in this process rather than received
+		return nil, nil
+	}
 	data, err := io.ReadAll(r.Body)
 	if err != nil {
 		return nil, unreadable(err)

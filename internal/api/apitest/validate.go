@@ -132,10 +132,14 @@ func checkError(doc *openapi3.T, status int, body []byte) error {
 	return nil
 }
 
-// find returns the operation at a path in any case and either form.
+// find returns the operation at a path in any case and either form, under /v1 or
+// on the ingress's /api route.
 func find(doc *openapi3.T, path string) *openapi3.Operation {
 	path, _, _ = strings.Cut(path, "?")
 	segments := strings.Split(strings.ToLower(path), "/")
+	if len(segments) > 1 && segments[1] == "api" {
+		segments[1] = "v1"
+	}
 	if len(segments) == 5 && segments[2] == segments[3] { // "", v1, package, service, method
 		segments = append(segments[:3], segments[4])
 	}
@@ -159,5 +163,21 @@ func visit(schema *openapi3.Schema, data []byte) error {
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
 		return errors.New("more than one JSON value")
 	}
-	return schema.VisitJSON(value, openapi3.VisitAsResponse())
+	err := schema.VisitJSON(value, openapi3.VisitAsResponse())
+	if wrong, ok := errors.AsType[*openapi3.SchemaError](err); ok {
+		return explain(wrong)
+	}
+	return err
+}
+
+// explain says what is wrong without printing the whole schema, as the error
+// itself would: the innermost reason says it best.
+func explain(wrong *openapi3.SchemaError) error {
+	for {
+		inner, ok := errors.AsType[*openapi3.SchemaError](wrong.Origin)
+		if !ok {
+			return fmt.Errorf("at /%s: %s", strings.Join(wrong.JSONPointer(), "/"), wrong.Reason)
+		}
+		wrong = inner
+	}
 }
