@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/term"
 )
@@ -18,6 +19,17 @@ const maxInput = 16 << 20
 
 // maxSecret bounds a password or token, in bytes.
 const maxSecret = 4 << 10
+
+// checkArguments refuses a command line that is not UTF-8, before kong parses it:
+// kong would silently put U+FFFD where it does not understand a byte.
+func checkArguments(arguments []string) error {
+	for i, argument := range arguments {
+		if !utf8.ValidString(argument) {
+			return usagef("argument %d is not valid UTF-8", i+1)
+		}
+	}
+	return nil
+}
 
 // read returns the content of a file, or of stdin when the path is "-".
 func (c *client) read(ctx context.Context, path string) ([]byte, error) {

@@ -24,7 +24,11 @@ func run(args []string) int {
 				Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, LookupEnv: os.LookupEnv,
 			})
 		}))
-	parsed, err := parser.Parse(args)
+	var parsed *kong.Context
+	err := checkArguments(args)
+	if err == nil {
+		parsed, err = parser.Parse(args)
+	}
 	if err == nil {
 		err = parsed.Run()
 	}

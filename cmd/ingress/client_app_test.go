@@ -1,0 +1,114 @@
+package main
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+)
+
+const appJSON = `{"id":"shop-1a2b3c4d","name":"shop","repo":"","branch":"","region":"local","port":3000,"status":"Running","url":"http://shop-1a2b3c4d.app.localhost:8080","backend":"http://127.0.0.1:3000","created":"2026-11-22T18:03:36Z","updated":"2026-11-22T19:03:36Z","env_vars":{"MODE":"hunter22","API":"hunter33"},"custom_domains":["shop.example.com"],"path":""}`
+
+const appText = "" +
+	"ID       shop-1a2b3c4d\n" +
+	"NAME     shop\n" +
+	"STATUS   Running\n" +
+	"URL      http://shop-1a2b3c4d.app.localhost:8080\n" +
+	"BACKEND  http://127.0.0.1:3000\n" +
+	"REGION   local\n" +
+	"PORT     3000\n" +
+	"ENV      API, MODE\n" +
+	"DOMAINS  shop.example.com\n" +
+	"CREATED  2026-11-22 18:03:36\n" +
+	"UPDATED  2026-11-22 19:03:36\n"
+
+func TestAppCommands(t *testing.T) {
+	checkExchanges(t, []exchange{
+		{
+			args: []string{"app", "run", "shop", "--backend", "http://127.0.0.1:3000", "--env", "MODE=a=b;c,d", "--env", "EMPTY="},
+			path: "/v1/app/Run", body: `{"name":"shop","backend":"http://127.0.0.1:3000","env_vars":{"MODE":"a=b;c,d","EMPTY":""}}`,
+			reply: `{"service":` + appJSON + `}`, stdout: appText,
+		},
+		{
+			args: []string{"app", "run", "shop", "--repo", "https://example.com/r", "--branch", "b", "--path", "p", "--region", "local", "--port", "3000"},
+			path: "/v1/app/Run", body: `{"name":"shop","repo":"https://example.com/r","branch":"b","path":"p","region":"local","port":3000}`,
+			reply: `{"service":` + appJSON + `}`, stdout: appText,
+		},
+		{
+			args: []string{"app", "list"}, path: "/v1/app/List", body: `{}`,
+			reply: `{"services":[` + appJSON + `]}`,
+			stdout: "" +
+				"NAME  STATUS   URL                                      SOURCE                 REGION  UPDATED\n" +
+				"shop  Running  http://shop-1a2b3c4d.app.localhost:8080  http://127.0.0.1:3000  local   2026-11-22 19:03:36\n",
+		},
+		{
+			args: []string{"app", "list"}, path: "/v1/app/List", body: `{}`, reply: `{"services":[]}`,
+			stderr: "no apps yet; make one with: ingress app run NAME --backend http://127.0.0.1:3000\n",
+		},
+		{
+			args: []string{"app", "get", "shop"}, path: "/v1/app/Get", body: `{"name":"shop"}`,
+			reply: `{"service":` + appJSON + `}`, stdout: appText,
+		},
+		{
+			args: []string{"app", "status", "shop"}, path: "/v1/app/Status", body: `{"name":"shop"}`,
+			reply: `{"service":` + appJSON + `}`, stdout: "Running\n",
+		},
+		{
+			args: []string{"app", "update", "shop", "--env", "MODE=test"},
+			path: "/v1/app/Update", body: `{"name":"shop","env_vars":{"MODE":"test"}}`,
+			reply: `{}`, stderr: "app shop is updated\n",
+		},
+		{
+			args: []string{"app", "delete", "shop"}, path: "/v1/app/Delete", body: `{"name":"shop"}`,
+			reply: `{}`, stderr: "app shop is deleted\n",
+		},
+		{
+			args: []string{"app", "logs", "shop"}, path: "/v1/app/Logs", body: `{"name":"shop","logs_type":"run"}`,
+			reply: `{"logs":"one\n\ttwo \u001b[31mred\n"}`, stdout: "one\n\ttwo \\x1b[31mred\n",
+		},
+		{
+			args: []string{"app", "logs", "shop", "--type", "build"}, path: "/v1/app/Logs", body: `{"name":"shop","logs_type":"build"}`,
+			reply: `{"logs":""}`, stderr: "the build log of app shop is empty\n",
+		},
+		{
+			args: []string{"app", "resolve", "shop"}, path: "/v1/app/Resolve", body: `{"id":"shop"}`,
+			reply: `{"url":"http://127.0.0.1:3000"}`, stdout: "http://127.0.0.1:3000\n",
+		},
+		{
+			args: []string{"app", "reserve", "shop"}, path: "/v1/app/Reserve", body: `{"name":"shop"}`,
+			reply:  `{"reservation":{"name":"shop","owner":"t1","token":"tok","created":"2026-11-22T18:03:36Z","expires":"2027-11-22T18:03:36Z"}}`,
+			stdout: "NAME     shop\nTOKEN    tok\nEXPIRES  2027-11-22 18:03:36\n",
+		},
+		{
+			args: []string{"app", "regions"}, path: "/v1/app/Regions", body: `{}`,
+			reply: `{"regions":["local","attic"]}`, stdout: "local\nattic\n",
+		},
+	})
+}
+
+func TestEnvironmentValuesAreNotShown(t *testing.T) {
+	p := newPlatform(t, http.StatusOK, `{"service":`+appJSON+`}`)
+	got := withKey().run(t, "app", "get", "shop", "--address", p.URL)
+	if strings.Contains(got.stdout+got.stderr, "hunter") {
+		t.Errorf("a value of the environment is shown: %+v", got)
+	}
+}
+
+func TestEnvTakesAValueFromThisEnvironment(t *testing.T) {
+	p := newPlatform(t, http.StatusOK, `{"service":`+appJSON+`}`)
+	s := withKey()
+	s.env["SECRET"] = "hunter22"
+	got := s.run(t, "app", "run", "shop", "--backend", "http://x", "--env", "SECRET", "--address", p.URL)
+	if want := `{"name":"shop","env_vars":{"SECRET":"hunter22"},"backend":"http://x"}`; got.code != 0 || !sameJSON(t, p.requests()[0].body, want) {
+		t.Errorf("%+v, sent %s", got, p.requests()[0].body)
+	}
+}
+
+func TestAppThatIsStillDeployingHasNoAddress(t *testing.T) {
+	p := newPlatform(t, http.StatusOK, `{"url":""}`)
+	for _, args := range [][]string{{"app", "resolve", "shop"}, {"function", "proxy", "shop"}} {
+		got := withKey().run(t, append(args, "--address", p.URL)...)
+		if got.code != 1 || got.stdout != "" || !strings.Contains(got.stderr, "still being deployed") {
+			t.Errorf("%q: %+v", args, got)
+		}
+	}
+}
