@@ -1,40 +1,151 @@
-// Command ingress is the platform's command line.
+// Command ingress is the front door of a small serverless platform and, by
+// default, the platform behind it. This package only wires: flags and
+// configuration, the services, the data plane, and the command-line client.
 package main
 
 import (
 	"context"
+	"fmt"
+	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
+	"syscall"
 
 	"github.com/alecthomas/kong"
 )
 
-func main() { os.Exit(run(os.Args[1:])) }
+// rootCommand is the whole command line.
+type rootCommand struct {
+	ConfigFile string `name:"config" env:"INGRESS_CONFIG" type:"path" placeholder:"FILE" help:"YAML file with settings of ingress serve, each under its flag's name."`
+	DataDir    string `name:"data-dir" env:"INGRESS_DATA_DIR" type:"path" placeholder:"DIR" help:"Where everything is kept. $XDG_DATA_HOME/m3o-ingress unless set. Not used with --api-address."`
 
-func run(args []string) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	var cli struct {
-		clientFlags    `embed:""`
-		clientCommands `embed:""`
-	}
-	parser := kong.Must(&cli, kong.Name("ingress"), kong.BindTo(ctx, (*context.Context)(nil)),
-		kong.BindSingletonProvider(func() (*client, error) {
-			return newClient(cli.clientFlags, surroundings{
-				Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, LookupEnv: os.LookupEnv,
-			})
-		}))
-	var parsed *kong.Context
-	err := checkArguments(args)
-	if err == nil {
-		parsed, err = parser.Parse(args)
-	}
-	if err == nil {
-		err = parsed.Run()
-	}
-	if err != nil {
-		reportError(os.Stderr, commandName(parsed), err)
+	Serve    serveCmd   `cmd:"" default:"withargs" help:"Run the ingress (the default)."`
+	Settings configCmd  `cmd:"" name:"config" help:"Show and change the settings, also of a running ingress."`
+	Version  versionCmd `cmd:"" help:"Print the version."`
+
+	clientFlags    `embed:""`
+	clientCommands `embed:""`
+}
+
+// program is what every command gets: the outside world.
+type program struct {
+	ctx            context.Context
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	env            func(string) string
+	kong           *kong.Context
+	file           *configFile
+	cli            *rootCommand
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// Once the first signal has come, the next one ends the program as if it
+	// had never been caught.
+	context.AfterFunc(ctx, stop)
+	p := &program{ctx: ctx, stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, env: os.Getenv}
+	os.Exit(p.main(os.Args[1:]))
+}
+
+// main parses and runs one command and returns the exit code: 0, or 1 after
+// saying on stderr what went wrong.
+func (p *program) main(args []string) (code int) {
+	defer func() {
+		// kong ends --help by calling Exit; everything else is a real panic.
+		switch v := recover().(type) {
+		case nil:
+		case exit:
+			code = int(v)
+		default:
+			panic(v)
+		}
+	}()
+	if err := p.run(args); err != nil {
+		reportError(p.stderr, commandName(p.kong), err)
 		return 1
 	}
 	return 0
+}
+
+// exit is how kong's call of Exit unwinds to main.
+type exit int
+
+// run parses and runs one command.
+func (p *program) run(args []string) (err error) {
+	p.cli = &rootCommand{}
+	p.file = &configFile{env: os.LookupEnv}
+	parser, err := kong.New(p.cli,
+		kong.Name("ingress"),
+		kong.Description("The front door of a small serverless platform, and the platform behind it. Without a command it serves."),
+		kong.Writers(p.stdout, p.stderr),
+		kong.Exit(func(code int) { panic(exit(code)) }),
+		kong.Resolvers(p.file),
+		kong.PostBuild(hideSettings),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.Bind(p),
+		kong.BindTo(p.ctx, (*context.Context)(nil)),
+		kong.BindSingletonProvider(p.client),
+	)
+	if err != nil {
+		return fmt.Errorf("build the command line: %w", err)
+	}
+	if p.kong, err = parser.Parse(args); err != nil {
+		return err
+	}
+	return p.kong.Run()
+}
+
+// client makes the client that the client commands run on. On the machine of
+// the ingress itself it finds the bootstrap key where serve keeps it.
+func (p *program) client() (*client, error) {
+	dir := p.cli.DataDir
+	if dir == "" {
+		// Without a home there is no default, and so no key to be found there.
+		dir, _ = defaultDataDir(p.env)
+	}
+	return newClient(p.cli.clientFlags, surroundings{
+		Stdin: p.stdin, Stdout: p.stdout, Stderr: p.stderr, LookupEnv: os.LookupEnv, DataDir: dir,
+	})
+}
+
+// hideSettings keeps the settings of ingress serve out of the help of ingress
+// config, which takes them so as to find the same data and files.
+func hideSettings(k *kong.Kong) error {
+	for _, node := range k.Model.Children {
+		if node.Name != "config" {
+			continue
+		}
+		for _, child := range node.Children {
+			for _, flag := range child.Flags {
+				flag.Hidden = flag.Name != "admin-socket"
+			}
+		}
+	}
+	return nil
+}
+
+type versionCmd struct{}
+
+// Run prints the version.
+func (versionCmd) Run(p *program) error {
+	_, err := fmt.Fprintln(p.stdout, "m3o-ingress", version())
+	return err
+}
+
+// version is the module's version, or the commit it was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		return v
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			return "devel-" + s.Value[:min(12, len(s.Value))]
+		}
+	}
+	return "devel"
 }

@@ -118,7 +118,9 @@ func newRig(t *testing.T, v1 http.HandlerFunc, change ...func(*Config)) *rig {
 	fake := newPlatformFake()
 	log := &lockedBuffer{}
 	if v1 == nil {
-		v1 = func(w http.ResponseWriter, r *http.Request) { http.Error(w, "no platform in this test", http.StatusTeapot) }
+		v1 = func(w http.ResponseWriter, r *http.Request) {
+			http.Error(w, "no platform in this test", http.StatusTeapot)
+		}
 	}
 	transport := &http.Transport{}
 	config := Config{

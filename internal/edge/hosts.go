@@ -30,6 +30,12 @@ type Hosts struct {
 	URLPrefix string
 }
 
+// Check returns the error that New and SetHosts would.
+func (h Hosts) Check() error {
+	_, err := newHostTable(h, false)
+	return err
+}
+
 // hostTable answers whose a host is. It is immutable.
 type hostTable struct {
 	settings Hosts
@@ -54,11 +60,11 @@ func newHostTable(hosts Hosts, publicResolve bool) (*hostTable, error) {
 		t.own["localhost"] = true
 	}
 	for _, host := range hosts.Own {
-		if err := t.addOwn("own host", host); err != nil {
+		if err := t.addOwn("host", host); err != nil {
 			return nil, err
 		}
 	}
-	for name, address := range map[string]string{"public URL": hosts.PublicURL, "URL prefix": hosts.URLPrefix} {
+	for name, address := range map[string]string{"public-url": hosts.PublicURL, "url-prefix": hosts.URLPrefix} {
 		if err := t.addHostOf(name, address); err != nil {
 			return nil, err
 		}
@@ -98,7 +104,7 @@ func (t *hostTable) addHostOf(setting, address string) error {
 
 func (t *hostTable) setUser(host string) (err error) {
 	if host != "" {
-		t.user, err = settingHost("user host", host)
+		t.user, err = settingHost("user-host", host)
 	}
 	return err
 }
@@ -108,8 +114,8 @@ func (t *hostTable) addDomains(hosts Hosts) error {
 		setting, name string
 		ids, itself   routeKind
 	}{
-		{"apps domain", hosts.AppsDomain, routeApp, routeAppsDomain},
-		{"functions domain", hosts.FunctionsDomain, routeFunction, routeFunctionsDomain},
+		{"apps-domain", hosts.AppsDomain, routeApp, routeAppsDomain},
+		{"functions-domain", hosts.FunctionsDomain, routeFunction, routeFunctionsDomain},
 	} {
 		if d.name == "" {
 			continue
@@ -124,7 +130,7 @@ func (t *hostTable) addDomains(hosts Hosts) error {
 		t.domains = append(t.domains, tenantDomain{name: name, ids: d.ids, itself: d.itself})
 	}
 	if len(t.domains) == 2 && t.domains[0].name == t.domains[1].name {
-		return fmt.Errorf("apps domain and functions domain are both %q: they must differ", t.domains[0].name)
+		return fmt.Errorf("apps-domain and functions-domain are both %q: they must differ", t.domains[0].name)
 	}
 	slices.SortStableFunc(t.domains, func(a, b tenantDomain) int { return cmp.Compare(len(b.name), len(a.name)) })
 	return nil

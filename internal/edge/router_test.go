@@ -164,15 +164,15 @@ func TestHostsThatMakeNoSenseAreNamed(t *testing.T) {
 		want  string
 	}{
 		{Hosts{AppsDomain: "m3o.app", FunctionsDomain: "M3O.app."}, `"m3o.app"`},
-		{Hosts{AppsDomain: "127.0.0.1"}, "apps domain"},
+		{Hosts{AppsDomain: "127.0.0.1"}, "apps-domain"},
 		{Hosts{AppsDomain: "m3o.app:8080"}, "without a port"},
-		{Hosts{FunctionsDomain: "*.m3o.sh"}, "functions domain"},
-		{Hosts{UserHost: "https://user.test"}, "user host"},
-		{Hosts{Own: []string{"ok.test", "b d"}}, `own host "b d"`},
-		{Hosts{Own: []string{""}}, `own host ""`},
-		{Hosts{PublicURL: "m3o.com"}, "public URL"},
-		{Hosts{PublicURL: "ftp://m3o.com"}, "public URL"},
-		{Hosts{URLPrefix: "https:///u/"}, "URL prefix"},
+		{Hosts{FunctionsDomain: "*.m3o.sh"}, "functions-domain"},
+		{Hosts{UserHost: "https://user.test"}, "user-host"},
+		{Hosts{Own: []string{"ok.test", "b d"}}, `host "b d"`},
+		{Hosts{Own: []string{""}}, `host ""`},
+		{Hosts{PublicURL: "m3o.com"}, "public-url"},
+		{Hosts{PublicURL: "ftp://m3o.com"}, "public-url"},
+		{Hosts{URLPrefix: "https:///u/"}, "url-prefix"},
 	} {
 		_, err := newHostTable(test.hosts, false)
 		if err == nil || !strings.Contains(err.Error(), test.want) {

@@ -1,0 +1,161 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+// addresses are the settings every URL that people see is made from. They
+// change as a whole, while the program runs.
+type addresses struct {
+	public          *url.URL
+	hosts           []string
+	appsDomain      string
+	functionsDomain string
+	userHost        string
+	urlPrefix       string
+	verifyEmailURL  string
+}
+
+// newAddresses derives the addresses from the settings and from where the
+// program listens. The error names the field and the value.
+func newAddresses(c *config, listen net.Addr) (*addresses, error) {
+	a := &addresses{hosts: c.Host, appsDomain: c.AppsDomain, functionsDomain: c.FunctionsDomain, userHost: c.UserHost}
+	var err error
+	if a.public, err = publicURL(c, listen); err != nil {
+		return nil, err
+	}
+	a.urlPrefix = c.URLPrefix
+	if a.urlPrefix == "" {
+		a.urlPrefix = a.public.JoinPath("/u/").String()
+	}
+	a.urlPrefix, err = completePrefix(a.urlPrefix)
+	if err != nil {
+		return nil, fmt.Errorf("--url-prefix: %q %w", c.URLPrefix, err)
+	}
+	a.verifyEmailURL = c.VerifyEmailURL
+	if a.verifyEmailURL == "" {
+		a.verifyEmailURL = a.under(a.userHost) + "/"
+	}
+	if _, err := parseWebURL(a.verifyEmailURL); err != nil {
+		return nil, fmt.Errorf("--verify-email-url: %q %w", c.VerifyEmailURL, err)
+	}
+	return a, nil
+}
+
+// publicURL is the one set, or the first listener's as a browser on this machine
+// would write it.
+func publicURL(c *config, listen net.Addr) (*url.URL, error) {
+	if c.PublicURL == "" {
+		return &url.URL{Scheme: "http", Host: localHostPort(c.Listen[0], listen)}, nil
+	}
+	u, err := parseWebURL(c.PublicURL)
+	if err != nil {
+		return nil, fmt.Errorf("--public-url: %q %w", c.PublicURL, err)
+	}
+	if u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "" {
+		return nil, fmt.Errorf("--public-url: %q must be scheme, host and port alone", c.PublicURL)
+	}
+	return &url.URL{Scheme: u.Scheme, Host: u.Host}, nil
+}
+
+// localHostPort replaces a host that is no address (none, 0.0.0.0, ::) with
+// localhost, and the port with the one really listened on.
+func localHostPort(configured string, listen net.Addr) string {
+	host, _, err := net.SplitHostPort(configured)
+	if addr, parseErr := netip.ParseAddr(host); err != nil || host == "" || parseErr == nil && addr.IsUnspecified() {
+		host = "localhost"
+	}
+	_, port, err := net.SplitHostPort(listen.String())
+	if err != nil || port == "80" {
+		return host
+	}
+	return net.JoinHostPort(host, port)
+}
+
+// completePrefix lets a bare host serve as prefix, as the original platform's
+// setting was often written: m3o.one/u/ means https://m3o.one/u/.
+func completePrefix(prefix string) (string, error) {
+	if !strings.Contains(prefix, "://") {
+		prefix = "https://" + prefix
+	}
+	u, err := parseWebURL(prefix)
+	if err != nil {
+		return "", err
+	}
+	if u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return "", errors.New("must be scheme, host and path alone")
+	}
+	if !strings.HasSuffix(prefix, "/") {
+		prefix += "/"
+	}
+	return prefix, nil
+}
+
+// under returns the origin of a host beside the public one: same scheme, same
+// port.
+func (a *addresses) under(host string) string {
+	if port := a.public.Port(); port != "" {
+		host = net.JoinHostPort(host, port)
+	}
+	return a.public.Scheme + "://" + host
+}
+
+// appURL is where visitors reach an app.
+func (a *addresses) appURL(id string) string { return a.under(id + "." + a.appsDomain) }
+
+// functionURL is where visitors reach a function.
+func (a *addresses) functionURL(id string) string { return a.under(id + "." + a.functionsDomain) }
+
+// ownHosts returns the hosts that the ingress serves itself beyond localhost and
+// IP literals: those set, or the public URL's and the URL prefix's.
+func (a *addresses) ownHosts() []string {
+	if len(a.hosts) > 0 {
+		return a.hosts
+	}
+	hosts := []string{a.public.Hostname()}
+	if u, err := url.Parse(a.urlPrefix); err == nil && u.Hostname() != hosts[0] {
+		hosts = append(hosts, u.Hostname())
+	}
+	return hosts
+}
+
+// shortens reports whether a URL is one of the shortener's own, so that no link
+// leads to a link.
+func (a *addresses) shortens(u *url.URL) bool {
+	prefix, err := url.Parse(a.urlPrefix)
+	return err == nil && strings.EqualFold(u.Host, prefix.Host) && strings.HasPrefix(u.Path, prefix.Path)
+}
+
+// parseWebURL parses an absolute http or https URL. The error is a phrase that
+// follows the value.
+func parseWebURL(s string) (*url.URL, error) {
+	u, err := url.Parse(s)
+	if err != nil {
+		return nil, errors.New("is not a URL")
+	}
+	if u.Scheme != "http" && u.Scheme != "https" {
+		return nil, errors.New("must begin with http:// or https://")
+	}
+	if u.Hostname() == "" {
+		return nil, errors.New("has no host")
+	}
+	return u, nil
+}
+
+// checkListenAddress accepts host:port with a port number.
+func checkListenAddress(field, addr string) error {
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return fmt.Errorf("%s: %q is not host:port, such as localhost:8080 or :80", field, addr)
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return fmt.Errorf("%s: %q has no port number", field, addr)
+	}
+	return nil
+}

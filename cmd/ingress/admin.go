@@ -1,0 +1,145 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// adminHandler serves /healthz, /readyz and /metrics: what a supervisor and a
+// monitoring system ask for, and nothing secret.
+//
+// healthz says that the process runs; readyz that it should get requests: it is
+// 503 before the listeners serve and from the moment a shutdown begins.
+func adminHandler(metrics prometheus.Gatherer, ready *atomic.Bool, check func(context.Context) error) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintln(w, "ok")
+	})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		if !ready.Load() {
+			http.Error(w, "not ready", http.StatusServiceUnavailable)
+			return
+		}
+		// Routes that are known keep working without the database, so this
+		// is a warning to people and no reason to take the process out.
+		if err := check(r.Context()); err != nil {
+			fmt.Fprintln(w, "degraded: the database does not answer")
+			return
+		}
+		fmt.Fprintln(w, "ready")
+	})
+	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
+	return mux
+}
+
+// controlHandler serves what only the operator on this machine may see: pprof
+// and the settings. It is reachable through the socket alone.
+func controlHandler(s *settings) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /settings", func(w http.ResponseWriter, _ *http.Request) {
+		writeControl(w, s.list(), nil)
+	})
+	mux.HandleFunc("GET /settings/{name}", func(w http.ResponseWriter, r *http.Request) {
+		found, err := s.get(r.PathValue("name"))
+		writeControl(w, found, err)
+	})
+	mux.HandleFunc("PUT /settings/{name}", func(w http.ResponseWriter, r *http.Request) {
+		var body struct{ Value string }
+		err := json.NewDecoder(io.LimitReader(r.Body, 64<<10)).Decode(&body)
+		if err != nil {
+			writeControl(w, nil, fmt.Errorf("read the new value: %w", err))
+			return
+		}
+		note, err := s.set(r.Context(), r.PathValue("name"), body.Value)
+		writeControl(w, controlNote{note}, err)
+	})
+	mux.HandleFunc("DELETE /settings/{name}", func(w http.ResponseWriter, r *http.Request) {
+		note, err := s.unset(r.Context(), r.PathValue("name"))
+		writeControl(w, controlNote{note}, err)
+	})
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	return mux
+}
+
+// controlNote answers a change: what the operator should know about it.
+type controlNote struct {
+	Note string `json:"note,omitempty"`
+}
+
+// controlError is the answer of the socket when something failed.
+type controlError struct {
+	Error string `json:"error"`
+}
+
+// writeControl answers on the socket. Everything that fails there was asked for
+// wrongly or is said in full: only the operator sees it.
+func writeControl(w http.ResponseWriter, value any, err error) {
+	w.Header().Set("Content-Type", "application/json")
+	if err != nil {
+		w.WriteHeader(http.StatusBadRequest)
+		value = controlError{err.Error()}
+	}
+	// A failed write means that the operator's command has gone.
+	_ = json.NewEncoder(w).Encode(value)
+}
+
+// adminTimeout bounds reading a request on the admin listeners.
+const adminTimeout = 10 * time.Second
+
+// serveAdmin serves a handler on a listener until the server is shut down.
+func serveAdmin(l net.Listener, h http.Handler, log *slog.Logger) *http.Server {
+	server := &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: adminTimeout,
+		IdleTimeout:       2 * time.Minute,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	go func() {
+		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			log.Error("the admin listener failed", "address", l.Addr().String(), "error", err)
+		}
+	}()
+	return server
+}
+
+// listenSocket opens the control socket for its owner alone. A socket left by a
+// process that was killed is replaced; one that answers is not.
+func listenSocket(path string) (net.Listener, error) {
+	if conn, err := net.Dial("unix", path); err == nil {
+		conn.Close()
+		return nil, fmt.Errorf("--admin-socket: %q is in use by another process", path)
+	} else if errors.Is(err, syscall.ECONNREFUSED) {
+		if err := os.Remove(path); err != nil {
+			return nil, fmt.Errorf("--admin-socket: %w", err)
+		}
+	}
+	// The mode must be right from the first moment, so it cannot be set later.
+	before := syscall.Umask(0o177)
+	l, err := net.Listen("unix", path)
+	syscall.Umask(before)
+	if errors.Is(err, syscall.EINVAL) {
+		return nil, fmt.Errorf("--admin-socket: %q is too long for a socket's name; give a shorter one", path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("--admin-socket: %w", err)
+	}
+	return l, nil
+}

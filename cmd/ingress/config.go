@@ -1,0 +1,294 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// config is every setting of ingress serve. Each is a flag, an environment
+// variable and a key of the YAML file with the flag's name; the precedence is
+// flag, environment, file, stored (for the few that can be), default.
+type config struct {
+	Listen      []string `default:"localhost:8080" env:"INGRESS_LISTEN" placeholder:"ADDR" help:"Public address; repeatable. localhost means both 127.0.0.1 and ::1."`
+	AdminListen string   `default:"127.0.0.1:8081" env:"INGRESS_ADMIN_LISTEN" placeholder:"ADDR" help:"Address of /healthz, /readyz and /metrics; empty for none."`
+	AdminSocket string   `env:"INGRESS_ADMIN_SOCKET" type:"path" placeholder:"FILE" help:"Unix socket for pprof and settings. DATA/admin.sock unless set; in remote mode none unless set."`
+
+	Host             []string `env:"INGRESS_HOST" placeholder:"HOST" help:"Host that serves the index, /api, /v1, /u, /url and /user; repeatable. Unless set: localhost, IP addresses and the hosts of the public URL and the URL prefix."`
+	PublicURL        string   `env:"INGRESS_PUBLIC_URL" placeholder:"URL" help:"Scheme, host and port that people see, behind a balancer. From the listener unless set."`
+	AppsDomain       string   `default:"app.localhost" env:"INGRESS_APPS_DOMAIN" placeholder:"DOMAIN" help:"Apps are {id}. this."`
+	FunctionsDomain  string   `default:"fn.localhost" env:"INGRESS_FUNCTIONS_DOMAIN" placeholder:"DOMAIN" help:"Functions are {id}. this."`
+	URLPrefix        string   `env:"INGRESS_URL_PREFIX" placeholder:"URL" help:"What short URLs begin with. {public-url}/u/ unless set."`
+	UserHost         string   `default:"user.localhost" env:"INGRESS_USER_HOST" placeholder:"HOST" help:"Host that serves e-mail verification."`
+	VerifyEmailURL   string   `env:"INGRESS_VERIFY_EMAIL_URL" placeholder:"URL" help:"What mailed verification links begin with. The user host unless set."`
+	VerifyRedirectTo []string `name:"verify-redirect-hosts" env:"INGRESS_VERIFY_REDIRECT_HOSTS" placeholder:"HOST" help:"Further hosts verification may redirect to; * for any."`
+	PublicResolve    bool     `env:"INGRESS_PUBLIC_RESOLVE" help:"Serve /url/resolve, /app/resolve and /function/proxy without /v1, as the original platform did for its ingress."`
+
+	APIAddress       string `env:"INGRESS_API_ADDRESS" placeholder:"URL" help:"Use the M3O-compatible platform at this address instead of the one built in (token in M3O_API_TOKEN)."`
+	APITokenFile     string `env:"INGRESS_API_TOKEN_FILE" type:"path" placeholder:"FILE" help:"File with the token for --api-address, instead of M3O_API_TOKEN."`
+	BootstrapKeyFile string `env:"INGRESS_BOOTSTRAP_KEY_FILE" type:"path" placeholder:"FILE" help:"File with a key that must exist with all scopes, instead of INGRESS_BOOTSTRAP_KEY."`
+
+	SMTPURL  string `name:"smtp-url" env:"INGRESS_SMTP_URL" placeholder:"URL" help:"Mail server, such as smtp://user@mail.example.com:587 (password in INGRESS_SMTP_PASSWORD). Without one, mail is written to DATA/outbox."`
+	MailFrom string `env:"INGRESS_MAIL_FROM" placeholder:"ADDR" help:"Sender of mail, such as noreply@example.com. Needed with --smtp-url."`
+
+	Regions              []string `name:"region" default:"local" env:"INGRESS_REGION" placeholder:"NAME" help:"Regions that apps and functions may name; the first is the default. Repeatable."`
+	TrustedProxies       []string `env:"INGRESS_TRUSTED_PROXIES" placeholder:"CIDR" help:"Networks whose X-Forwarded-* and Forwarded headers are believed."`
+	AllowPrivateBackends *bool    `env:"INGRESS_ALLOW_PRIVATE_BACKENDS" negatable:"" help:"Let registered backends be on private and loopback addresses. On only if every listener is loopback, unless set."`
+
+	LogFormat string `default:"auto" enum:"auto,text,json" env:"INGRESS_LOG_FORMAT" help:"auto (text on a terminal, JSON otherwise), text or json."`
+	LogLevel  string `default:"info" enum:"debug,info,warn,error" env:"INGRESS_LOG_LEVEL" help:"debug, info, warn or error."`
+
+	Limits limits `embed:"" group:"Limits:"`
+
+	// DataDir is a flag of every command.
+	DataDir string `kong:"-"`
+}
+
+// limits are the bounds on what one request may cost.
+type limits struct {
+	ReadHeaderTimeout     time.Duration `default:"10s" env:"INGRESS_READ_HEADER_TIMEOUT" help:"For a client to send its request headers."`
+	IdleTimeout           time.Duration `default:"120s" env:"INGRESS_IDLE_TIMEOUT" help:"For a keep-alive connection without requests."`
+	MaxHeaderBytes        byteSize      `default:"64KiB" env:"INGRESS_MAX_HEADER_BYTES" help:"For all request headers together."`
+	MaxURLBytes           byteSize      `name:"max-url-bytes" default:"16KiB" env:"INGRESS_MAX_URL_BYTES" help:"For path and query."`
+	MaxAPIBodyBytes       byteSize      `name:"max-api-body-bytes" default:"4MiB" env:"INGRESS_MAX_API_BODY_BYTES" help:"For a request body on /api and /v1. Apps and functions have no limit."`
+	DialTimeout           time.Duration `default:"3s" env:"INGRESS_DIAL_TIMEOUT" help:"For a connection to a backend."`
+	ResponseHeaderTimeout time.Duration `default:"60s" env:"INGRESS_RESPONSE_HEADER_TIMEOUT" help:"For a backend to begin its answer."`
+	ResolveTimeout        time.Duration `default:"5s" env:"INGRESS_RESOLVE_TIMEOUT" help:"For the platform to resolve an id."`
+	ShutdownTimeout       time.Duration `default:"30s" env:"INGRESS_SHUTDOWN_TIMEOUT" help:"For requests in flight when the program ends."`
+}
+
+// secrets come from the environment alone, because process lists show flags.
+type secrets struct {
+	apiToken     string // M3O_API_TOKEN or --api-token-file
+	bootstrapKey string // INGRESS_BOOTSTRAP_KEY or --bootstrap-key-file
+	smtpPassword string // INGRESS_SMTP_PASSWORD
+	secretKey    string // INGRESS_SECRET_KEY
+}
+
+// remote reports whether the platform is somebody else's.
+func (c *config) remote() bool { return c.APIAddress != "" }
+
+// validate checks every value that a parser of flags cannot, and fills in the
+// defaults that depend on the machine. The error names the field and the value.
+func (c *config) validate(env func(string) string) error {
+	if err := c.fillPaths(env); err != nil {
+		return err
+	}
+	return errors.Join(
+		c.validateListeners(),
+		c.validateHosts(),
+		c.validateRemote(),
+		c.validateMail(),
+		c.Limits.validate(),
+	)
+}
+
+// fillPaths sets the data directory and the admin socket when they were not.
+func (c *config) fillPaths(env func(string) string) error {
+	if c.remote() {
+		return nil
+	}
+	if c.DataDir == "" {
+		dir, err := defaultDataDir(env)
+		if err != nil {
+			return err
+		}
+		c.DataDir = dir
+	}
+	if c.AdminSocket == "" {
+		c.AdminSocket = filepath.Join(c.DataDir, "admin.sock")
+	}
+	return nil
+}
+
+// defaultDataDir follows the XDG base directory specification: an empty or
+// relative XDG_DATA_HOME counts as not set.
+func defaultDataDir(env func(string) string) (string, error) {
+	if dir := env("XDG_DATA_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "m3o-ingress"), nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", fmt.Errorf("--data-dir is not set and there is no home directory to put it in: %w", err)
+	}
+	return filepath.Join(home, ".local", "share", "m3o-ingress"), nil
+}
+
+func (c *config) validateListeners() error {
+	if len(c.Listen) == 0 {
+		return errors.New("--listen: give at least one address, such as localhost:8080")
+	}
+	for _, addr := range c.Listen {
+		if err := checkListenAddress("--listen", addr); err != nil {
+			return err
+		}
+	}
+	if c.AdminListen == "" {
+		return nil
+	}
+	return checkListenAddress("--admin-listen", c.AdminListen)
+}
+
+func (c *config) validateHosts() error {
+	for _, cidr := range c.TrustedProxies {
+		if _, err := parsePrefix(cidr); err != nil {
+			return fmt.Errorf("--trusted-proxies: %q is neither a network such as 10.0.0.0/8 nor an address", cidr)
+		}
+	}
+	for _, region := range c.Regions {
+		if strings.TrimSpace(region) == "" {
+			return fmt.Errorf("--region: %q is not a name", region)
+		}
+	}
+	return nil
+}
+
+func (c *config) validateRemote() error {
+	if !c.remote() {
+		if c.APITokenFile != "" {
+			return fmt.Errorf("--api-token-file: %q is of use only with --api-address", c.APITokenFile)
+		}
+		return nil
+	}
+	u, err := parseWebURL(c.APIAddress)
+	if err != nil {
+		return fmt.Errorf("--api-address: %q %w", c.APIAddress, err)
+	}
+	if u.User != nil {
+		return fmt.Errorf("--api-address: %q has credentials in it; give the token in M3O_API_TOKEN", u.Redacted())
+	}
+	if u.RawQuery != "" || u.Fragment != "" {
+		return fmt.Errorf("--api-address: %q must end with its path", c.APIAddress)
+	}
+	return nil
+}
+
+func (c *config) validateMail() error {
+	if c.SMTPURL == "" {
+		return nil
+	}
+	u, err := url.Parse(c.SMTPURL)
+	if err != nil {
+		return errors.New("--smtp-url: it is not a URL; give one such as smtp://user@mail.example.com:587")
+	}
+	if _, has := u.User.Password(); has {
+		return fmt.Errorf("--smtp-url: %q has a password in it; give that in INGRESS_SMTP_PASSWORD", u.Redacted())
+	}
+	if c.MailFrom == "" {
+		return errors.New("--mail-from: it is needed with --smtp-url, such as noreply@example.com")
+	}
+	return nil
+}
+
+func (l *limits) validate() error {
+	for name, d := range map[string]time.Duration{
+		"--read-header-timeout": l.ReadHeaderTimeout, "--idle-timeout": l.IdleTimeout,
+		"--dial-timeout": l.DialTimeout, "--response-header-timeout": l.ResponseHeaderTimeout,
+		"--resolve-timeout": l.ResolveTimeout, "--shutdown-timeout": l.ShutdownTimeout,
+	} {
+		if d <= 0 {
+			return fmt.Errorf("%s: %v must be more than 0", name, d)
+		}
+	}
+	for name, n := range map[string]byteSize{
+		"--max-header-bytes": l.MaxHeaderBytes, "--max-url-bytes": l.MaxURLBytes, "--max-api-body-bytes": l.MaxAPIBodyBytes,
+	} {
+		if n < 1024 {
+			return fmt.Errorf("%s: %d is too small; give 1KiB or more", name, n)
+		}
+	}
+	return nil
+}
+
+// readSecrets takes the secrets from the environment and the files named.
+func (c *config) readSecrets(env func(string) string) (secrets, error) {
+	s := secrets{smtpPassword: env("INGRESS_SMTP_PASSWORD"), secretKey: env("INGRESS_SECRET_KEY")}
+	token, err := secretFrom(env, "M3O_API_TOKEN", "--api-token-file", c.APITokenFile)
+	if err != nil {
+		return secrets{}, err
+	}
+	s.bootstrapKey, err = secretFrom(env, "INGRESS_BOOTSTRAP_KEY", "--bootstrap-key-file", c.BootstrapKeyFile)
+	if err != nil {
+		return secrets{}, err
+	}
+	if c.remote() {
+		s.apiToken = token
+	} else if s.bootstrapKey == "" {
+		// Clients that know M3O_API_TOKEN then need nothing else (issue 2, 1).
+		s.bootstrapKey = token
+	}
+	return s, nil
+}
+
+func secretFrom(env func(string) string, variable, flag, path string) (string, error) {
+	if path == "" {
+		return strings.TrimSpace(env(variable)), nil
+	}
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", flag, err)
+	}
+	secret := strings.TrimSpace(string(content))
+	if secret == "" {
+		return "", fmt.Errorf("%s: the file %s is empty", flag, path)
+	}
+	return secret, nil
+}
+
+// trustedPrefixes returns --trusted-proxies parsed; validate has checked them.
+func (c *config) trustedPrefixes() []netip.Prefix {
+	var prefixes []netip.Prefix
+	for _, cidr := range c.TrustedProxies {
+		if p, err := parsePrefix(cidr); err == nil {
+			prefixes = append(prefixes, p)
+		}
+	}
+	return prefixes
+}
+
+func parsePrefix(s string) (netip.Prefix, error) {
+	if addr, err := netip.ParseAddr(s); err == nil {
+		return netip.PrefixFrom(addr, addr.BitLen()), nil
+	}
+	return netip.ParsePrefix(s)
+}
+
+// byteSize is a number of bytes, written plainly or with a unit: 65536, 64KiB,
+// 4MiB, 1GiB.
+type byteSize int64
+
+// UnmarshalText reads a size; it implements encoding.TextUnmarshaler.
+func (b *byteSize) UnmarshalText(text []byte) error {
+	number, shift := string(text), 0
+	for unit, bits := range map[string]int{"KiB": 10, "MiB": 20, "GiB": 30} {
+		if rest, ok := strings.CutSuffix(number, unit); ok {
+			number, shift = rest, bits
+			break
+		}
+	}
+	n, err := strconv.ParseInt(strings.TrimSpace(number), 10, 64)
+	if err != nil || n < 0 || n > (1<<62)>>shift {
+		return fmt.Errorf("%q is not a size such as 65536, 64KiB or 4MiB", text)
+	}
+	*b = byteSize(n << shift)
+	return nil
+}
+
+// String writes the size with the largest unit that fits exactly.
+func (b byteSize) String() string {
+	for _, unit := range []struct {
+		name string
+		size byteSize
+	}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}} {
+		if b >= unit.size && b%unit.size == 0 {
+			return strconv.FormatInt(int64(b/unit.size), 10) + unit.name
+		}
+	}
+	return strconv.FormatInt(int64(b), 10)
+}

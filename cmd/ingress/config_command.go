@@ -1,0 +1,319 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/m3o/ingress/internal/store"
+)
+
+// configCmd is ingress config: the settings of the running program, or, when
+// none runs, those the next start will find.
+type configCmd struct {
+	List  configListCmd  `cmd:"" help:"Show every setting, its value and where that comes from."`
+	Get   configGetCmd   `cmd:"" help:"Show one setting."`
+	Set   configSetCmd   `cmd:"" help:"Store a setting; it takes effect at once."`
+	Unset configUnsetCmd `cmd:"" help:"Remove a stored setting."`
+}
+
+type configListCmd struct {
+	config `embed:""`
+}
+
+// Help implements kong.HelpProvider.
+func (configListCmd) Help() string {
+	return "Examples:\n  ingress config list\n  ingress config list --json"
+}
+
+type configGetCmd struct {
+	config `embed:""`
+	Name   string `arg:"" help:"The setting, such as apps-domain or micro.app.domain."`
+}
+
+// Help implements kong.HelpProvider.
+func (configGetCmd) Help() string {
+	return "Example:\n  ingress config get micro.app.domain"
+}
+
+type configSetCmd struct {
+	config `embed:""`
+	Name   string `arg:"" help:"The setting: micro.app.domain, micro.function.domain, micro.url.host_prefix or micro.user.verify_email_url."`
+	Value  string `arg:"" help:"The new value."`
+}
+
+// Help implements kong.HelpProvider.
+func (configSetCmd) Help() string {
+	return "Examples:\n  ingress config set micro.app.domain m3o.app\n  ingress config set micro.url.host_prefix https://m3o.one/u/"
+}
+
+type configUnsetCmd struct {
+	config `embed:""`
+	Name   string `arg:"" help:"The setting."`
+}
+
+// Help implements kong.HelpProvider.
+func (configUnsetCmd) Help() string {
+	return "Example:\n  ingress config unset micro.app.domain"
+}
+
+// Run prints the settings.
+func (c *configListCmd) Run(p *program) error {
+	control, err := p.openControl(&c.config)
+	if err != nil {
+		return err
+	}
+	defer control.Close()
+	list, err := control.list()
+	if err != nil {
+		return err
+	}
+	if p.cli.JSON {
+		return printJSON(p.stdout, list)
+	}
+	rows := &table{header: []string{"NAME", "VALUE", "SOURCE"}}
+	for _, s := range list {
+		name := s.Name
+		if s.Platform != "" {
+			name += " (" + s.Platform + ")"
+		}
+		from := string(s.Source)
+		if s.Stored != "" {
+			from += " (stored: " + s.Stored + ")"
+		}
+		rows.add(name, s.Value, from)
+	}
+	_, err = fmt.Fprint(p.stdout, rows)
+	return err
+}
+
+// Run prints one setting's value.
+func (c *configGetCmd) Run(p *program) error {
+	control, err := p.openControl(&c.config)
+	if err != nil {
+		return err
+	}
+	defer control.Close()
+	found, err := control.get(c.Name)
+	if err != nil {
+		return err
+	}
+	if p.cli.JSON {
+		return printJSON(p.stdout, found)
+	}
+	_, err = fmt.Fprintln(p.stdout, found.Value)
+	return err
+}
+
+// Run stores a setting.
+func (c *configSetCmd) Run(p *program) error {
+	control, err := p.openControl(&c.config)
+	if err != nil {
+		return err
+	}
+	defer control.Close()
+	note, err := control.set(c.Name, c.Value)
+	return p.sayNote(note, err)
+}
+
+// Run removes a stored setting.
+func (c *configUnsetCmd) Run(p *program) error {
+	control, err := p.openControl(&c.config)
+	if err != nil {
+		return err
+	}
+	defer control.Close()
+	note, err := control.unset(c.Name)
+	return p.sayNote(note, err)
+}
+
+func (p *program) sayNote(note string, err error) error {
+	if err == nil && note != "" {
+		_, err = fmt.Fprintln(p.stderr, "ingress: stored, but "+note)
+	}
+	return err
+}
+
+// control is a way to the settings: the socket of a running process, or the
+// store itself.
+type control interface {
+	list() ([]setting, error)
+	get(name string) (setting, error)
+	set(name, value string) (note string, err error)
+	unset(name string) (note string, err error)
+	Close() error
+}
+
+// openControl finds the running process by its socket; when none answers it
+// opens the store, under the lock that keeps a process from starting meanwhile.
+func (p *program) openControl(c *config) (control, error) {
+	c.DataDir = p.cli.DataDir
+	if err := c.validate(p.env); err != nil {
+		return nil, err
+	}
+	if c.AdminSocket == "" {
+		return nil, errors.New("with --api-address there are no stored settings; give --admin-socket to ask a running process")
+	}
+	conn, err := net.Dial("unix", c.AdminSocket)
+	if err == nil {
+		conn.Close()
+		return newSocketControl(c.AdminSocket), nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ECONNREFUSED) {
+		return nil, fmt.Errorf("ask the running process through %s: %w", c.AdminSocket, err)
+	}
+	if c.remote() {
+		return nil, fmt.Errorf("no process answers on %s", c.AdminSocket)
+	}
+	return p.openStoreControl(c)
+}
+
+// socketControl asks a running process.
+type socketControl struct{ client *http.Client }
+
+// controlTimeout bounds one command to the running process.
+const controlTimeout = 30 * time.Second
+
+func newSocketControl(path string) *socketControl {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "unix", path)
+	}
+	return &socketControl{&http.Client{Transport: &http.Transport{DialContext: dial}, Timeout: controlTimeout}}
+}
+
+// Close ends the connections.
+func (s *socketControl) Close() error {
+	s.client.CloseIdleConnections()
+	return nil
+}
+
+func (s *socketControl) list() (list []setting, err error) {
+	return list, s.do(http.MethodGet, "", nil, &list)
+}
+
+func (s *socketControl) get(name string) (found setting, err error) {
+	return found, s.do(http.MethodGet, name, nil, &found)
+}
+
+func (s *socketControl) set(name, value string) (string, error) {
+	var note controlNote
+	err := s.do(http.MethodPut, name, map[string]string{"value": value}, &note)
+	return note.Note, err
+}
+
+func (s *socketControl) unset(name string) (string, error) {
+	var note controlNote
+	err := s.do(http.MethodDelete, name, nil, &note)
+	return note.Note, err
+}
+
+func (s *socketControl) do(method, name string, in, out any) error {
+	var body io.Reader
+	if in != nil {
+		encoded, err := json.Marshal(in)
+		if err != nil {
+			return err
+		}
+		body = bytes.NewReader(encoded)
+	}
+	target := "http://ingress/settings"
+	if name != "" {
+		target += "/" + url.PathEscape(name)
+	}
+	req, err := http.NewRequest(method, target, body)
+	if err != nil {
+		return err
+	}
+	res, err := s.client.Do(req)
+	if err != nil {
+		return fmt.Errorf("ask the running process: %w", err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode == http.StatusOK {
+		return json.NewDecoder(res.Body).Decode(out)
+	}
+	var failed controlError
+	if err := json.NewDecoder(res.Body).Decode(&failed); err != nil || failed.Error == "" {
+		return fmt.Errorf("the running process answered %s", res.Status)
+	}
+	return errors.New(failed.Error)
+}
+
+// storeControl works on the store while no process runs.
+type storeControl struct {
+	*settings
+	close func() error
+}
+
+// openStoreControl opens the store as serve would, without serving.
+func (p *program) openStoreControl(c *config) (control, error) {
+	given, err := c.readSecrets(p.env)
+	if err != nil {
+		return nil, err
+	}
+	lock, err := store.LockDir(c.DataDir)
+	if err != nil {
+		return nil, fmt.Errorf("no process answers on %s, and: %w", c.AdminSocket, err)
+	}
+	db, err := store.Open(p.ctx, filepath.Join(c.DataDir, databaseFile), slog.New(slog.DiscardHandler))
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	s := &storeControl{
+		settings: &settings{
+			given: *c, listed: append(readSettings(p.kong, p.file), listSecrets(given)...),
+			listen: plannedAddr(c.Listen[0]), store: db,
+			apply: checkAddresses, check: checkAddresses,
+		},
+		close: func() error { return errors.Join(db.Close(), lock.Close()) },
+	}
+	if err := s.reload(p.ctx); err != nil {
+		// A stored value that stops the start must still be removable.
+		fmt.Fprintln(p.stderr, "ingress: the settings as they are would not start:", err)
+	}
+	return s, nil
+}
+
+// plannedAddr is where a listener would be, for showing URLs without one.
+type plannedAddr string
+
+// Network implements net.Addr.
+func (plannedAddr) Network() string { return "tcp" }
+
+// String implements net.Addr.
+func (a plannedAddr) String() string { return string(a) }
+
+// Close closes the store and gives up the lock.
+func (s *storeControl) Close() error { return s.close() }
+
+func (s *storeControl) list() ([]setting, error) { return s.settings.list(), nil }
+
+func (s *storeControl) get(name string) (setting, error) { return s.settings.get(name) }
+
+func (s *storeControl) set(name, value string) (string, error) {
+	return s.settings.set(context.Background(), name, value)
+}
+
+func (s *storeControl) unset(name string) (string, error) {
+	return s.settings.unset(context.Background(), name)
+}
+
+// printJSON writes v for scripts.
+func printJSON(w io.Writer, v any) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(v)
+}

@@ -1,0 +1,261 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/m3o/ingress/internal/api"
+	"github.com/m3o/ingress/internal/app"
+	"github.com/m3o/ingress/internal/edge"
+	"github.com/m3o/ingress/internal/function"
+	"github.com/m3o/ingress/internal/helloworld"
+	"github.com/m3o/ingress/internal/key"
+	"github.com/m3o/ingress/internal/link"
+	"github.com/m3o/ingress/internal/mail"
+	"github.com/m3o/ingress/internal/store"
+	"github.com/m3o/ingress/internal/upstream"
+	"github.com/m3o/ingress/internal/user"
+	"github.com/m3o/ingress/internal/workload"
+)
+
+// Names in the data directory.
+const (
+	databaseFile  = "ingress.db"
+	secretKeyFile = "secret.key"
+	outboxDir     = "outbox"
+)
+
+// embedded is the platform in this process.
+type embedded struct {
+	db        *store.DB
+	keys      *key.Service
+	key       key.Bootstrap
+	apps      *workload.Registry
+	functions *workload.Registry
+	links     *link.Service
+	users     *user.Service
+	handler   *api.Handler
+	transport *upstream.Transport
+}
+
+// openPlatform opens the platform that the configuration asks for.
+func (s *server) openPlatform(ctx context.Context) error {
+	if s.config.remote() {
+		return s.openRemote()
+	}
+	return s.openEmbedded(ctx)
+}
+
+// openEmbedded takes the data directory, opens the store and makes the services.
+func (s *server) openEmbedded(ctx context.Context) error {
+	lock, err := store.LockDir(s.config.DataDir)
+	if err != nil {
+		return fmt.Errorf("--data-dir: %w", err)
+	}
+	s.onClose(lock.Close)
+	db, err := store.Open(ctx, filepath.Join(s.config.DataDir, databaseFile), s.log)
+	if err != nil {
+		return err
+	}
+	s.onClose(db.Close)
+	sealer, err := store.OpenSealer(filepath.Join(s.config.DataDir, secretKeyFile), s.secrets.secretKey)
+	if err != nil {
+		return err
+	}
+	s.settings.store = db
+	e := &embedded{db: db}
+	s.platform = e
+	if err := s.makeServices(ctx, e, sealer); err != nil {
+		return err
+	}
+	s.runServices(e)
+	// A change is in force here before whoever made it is answered.
+	db.Subscribe(func(c store.Change) { s.changed(c) })
+	return nil
+}
+
+// makeServices makes the services and the handler of /v1 from them.
+func (s *server) makeServices(ctx context.Context, e *embedded, sealer *store.Sealer) error {
+	rules := s.dialRules()
+	e.transport = s.newTransport(rules)
+	e.keys = key.New(e.db, key.Options{Log: s.log})
+	var err error
+	e.key, err = e.keys.EnsureBootstrap(ctx, s.secrets.bootstrapKey, filepath.Join(s.config.DataDir, bootstrapKeyFile))
+	if err != nil {
+		return fmt.Errorf("the bootstrap key: %w", err)
+	}
+	options := workload.Options{DB: e.db, Sealer: sealer, Rules: rules, Regions: s.config.Regions}
+	e.apps = workload.NewRegistry(workload.App, options)
+	e.functions = workload.NewRegistry(workload.Function, options)
+	e.links = link.New(e.db, link.Options{
+		Prefix: func() string { return s.settings.addresses().urlPrefix },
+		IsOwn:  func(u *url.URL) bool { return s.settings.addresses().shortens(u) },
+		Log:    s.log,
+	})
+	sender, err := s.newSender()
+	if err != nil {
+		return err
+	}
+	e.users = user.New(user.Config{
+		DB:        e.db,
+		Mail:      sender,
+		VerifyURL: func() string { return s.settings.addresses().verifyEmailURL },
+		Log:       s.log,
+	})
+	e.handler, err = api.NewHandler(api.HandlerConfig{Services: s.serviceTables(e), Auth: e.keys, Limiter: e.keys, Logger: s.log})
+	return err
+}
+
+// serviceTables is the index of what /v1 serves.
+func (s *server) serviceTables(e *embedded) []api.Service {
+	tables := []api.Service{
+		helloworld.New().Service(),
+		e.links.Service(),
+		e.users.Service(),
+		app.New(e.apps, func(id string) string { return s.settings.addresses().appURL(id) }).Service(),
+		function.New(e.functions, func(id string) string { return s.settings.addresses().functionURL(id) }, e.transport).Service(),
+	}
+	return append(tables, e.keys.Services()...)
+}
+
+// newSender sends mail by SMTP when there is a server, and to the outbox
+// otherwise.
+func (s *server) newSender() (user.Sender, error) {
+	if s.config.SMTPURL == "" {
+		return mail.NewOutbox(filepath.Join(s.config.DataDir, outboxDir), s.config.MailFrom, s.log)
+	}
+	return mail.NewSMTP(mail.SMTPConfig{URL: s.config.SMTPURL, Password: s.secrets.smtpPassword, From: s.config.MailFrom})
+}
+
+// runServices runs what the services do in the background until the run ends,
+// and flushes what they hold in memory then.
+func (s *server) runServices(e *embedded) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { e.keys.Run(ctx) })
+	running.Go(func() { e.links.Run(ctx) })
+	running.Go(func() { e.users.Run(ctx) })
+	running.Go(func() { s.pruneChanges(ctx, e.db) })
+	s.onClose(func() error {
+		cancel()
+		running.Wait()
+		flush, done := context.WithTimeout(context.Background(), flushTimeout)
+		defer done()
+		return errors.Join(e.links.Flush(flush), e.keys.Flush(flush))
+	})
+}
+
+// pruneEvery is how often the change log is shortened.
+const pruneEvery = time.Hour
+
+func (s *server) pruneChanges(ctx context.Context, db *store.DB) {
+	tick := time.NewTicker(pruneEvery)
+	defer tick.Stop()
+	for {
+		if err := db.PruneChanges(ctx); err != nil && ctx.Err() == nil {
+			s.log.Error("the change log could not be shortened", "error", err)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// changed drops from the data plane's cache what is no longer true.
+func (s *server) changed(c store.Change) {
+	if s.edge == nil {
+		return
+	}
+	switch kind := edge.Kind(c.Kind); kind {
+	case edge.App, edge.Function, edge.Link:
+		s.edge.Invalidate(kind, c.ID)
+	}
+}
+
+// newTransport makes the transport to backends; nil rules allow any address.
+func (s *server) newTransport(rules *upstream.Rules) *upstream.Transport {
+	transport := upstream.New(upstream.Options{
+		Rules:                 rules,
+		DialTimeout:           s.config.Limits.DialTimeout,
+		ResponseHeaderTimeout: s.config.Limits.ResponseHeaderTimeout,
+	})
+	s.onClose(func() error { transport.CloseIdleConnections(); return nil })
+	return transport
+}
+
+// dialRules are the rules for backends that tenants register. Private addresses
+// are allowed by default only where nobody from outside can reach us anyway.
+func (s *server) dialRules() *upstream.Rules {
+	allow := allLoopback(s.listeners)
+	if s.config.AllowPrivateBackends != nil {
+		allow = *s.config.AllowPrivateBackends
+	}
+	own := ownAddresses(append([]net.Listener{s.admin}, s.listeners...))
+	return &upstream.Rules{AllowPrivate: allow, Listeners: func() []netip.AddrPort { return own }}
+}
+
+func ownAddresses(listeners []net.Listener) []netip.AddrPort {
+	var own []netip.AddrPort
+	for _, l := range listeners {
+		if l == nil {
+			continue
+		}
+		if tcp, ok := l.Addr().(*net.TCPAddr); ok {
+			own = append(own, tcp.AddrPort())
+		}
+	}
+	return own
+}
+
+func (e *embedded) fill(c *edge.Config) {
+	c.Platform = e.handler
+	c.Transport, c.Registered = e.transport, e.transport
+	c.Apps, c.Functions = registered{e.apps}, registered{e.functions}
+	c.Links, c.Hits = e.links, e.links
+	c.Verifier = verifier{e.users}
+	c.IsPlatformKey = e.keys.IsPlatformKey
+}
+
+func (e *embedded) ping(ctx context.Context) error { return e.db.Ping(ctx) }
+
+func (e *embedded) describe() string { return "built in" }
+
+func (e *embedded) bootstrap() bootstrapKey {
+	b := bootstrapKey{file: e.key.File, revoked: e.key.Revoked}
+	if e.key.Generated {
+		b.secret = e.key.Secret
+	}
+	return b
+}
+
+func (e *embedded) drain(ctx context.Context) error { return e.handler.Shutdown(ctx) }
+
+// registered resolves the ids of one kind of workload.
+type registered struct{ registry *workload.Registry }
+
+// Resolve implements edge.Resolver.
+func (r registered) Resolve(ctx context.Context, id string) (edge.Backend, error) {
+	b, err := r.registry.Backend(ctx, id)
+	if err != nil {
+		return edge.Backend{}, err
+	}
+	return edge.Backend{Key: b.Key, URL: b.URL, Origin: edge.Registered}, nil
+}
+
+// verifier checks verification tokens.
+type verifier struct{ users *user.Service }
+
+// VerifyEmail implements edge.EmailVerifier.
+func (v verifier) VerifyEmail(ctx context.Context, token string) (edge.Redirects, error) {
+	stored, err := v.users.VerifyLink(ctx, token)
+	return edge.Redirects{Success: stored.Success, Failure: stored.Failure}, err
+}

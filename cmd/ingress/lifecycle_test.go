@@ -1,0 +1,472 @@
+package main_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+)
+
+// The life of the program: start, settings, restarts, ends.
+
+func TestTheFirstStartTellsWhereEverythingIs(t *testing.T) {
+	dir := shortTempDir(t)
+	i := startIngressIn(t, dir, []string{"INGRESS_BOOTSTRAP_KEY="})
+	stdout, _ := i.output()
+	for _, want := range []string{
+		"M3O Ingress", "http://" + i.listen + "/api/", "http://app.localhost:", "http://fn.localhost:", "/u/{id}", "http://user.localhost:",
+		dir, "bootstrap.key", "curl ",
+	} {
+		if !strings.Contains(stdout, want) {
+			t.Errorf("the start-up lacks %q:\n%s", want, stdout)
+		}
+	}
+	key, err := os.ReadFile(filepath.Join(dir, "bootstrap.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret := strings.TrimSpace(string(key))
+	if strings.Contains(stdout, secret) {
+		t.Error("the key is shown although nobody sits at a terminal")
+	}
+	if status, _ := i.call(secret, "helloworld/call", `{"name":"x"}`); status != 200 {
+		t.Errorf("the key in the file gets %d", status)
+	}
+	for name, mode := range map[string]os.FileMode{"": 0o700, "bootstrap.key": 0o600, "ingress.db": 0o600, "secret.key": 0o600, "admin.sock": 0o600} {
+		if info, err := os.Stat(filepath.Join(dir, name)); err != nil || info.Mode().Perm() != mode {
+			t.Errorf("%q is %v, %v; want mode %v", name, info, err, mode)
+		}
+	}
+}
+
+func TestABadStartSaysWhichFieldAndValue(t *testing.T) {
+	busy, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { busy.Close() }) // after the parallel subtests
+	badFile := filepath.Join(t.TempDir(), "bad.yaml")
+	if err := os.WriteFile(badFile, []byte("apps-domian: m3o.app\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		name string
+		env  []string
+		args []string
+		says []string
+	}{
+		{"a busy port", nil, []string{"--listen", busy.Addr().String()}, []string{"--listen", busy.Addr().String(), "in use"}},
+		{"no port", nil, []string{"--listen", "localhost"}, []string{"--listen", "localhost"}},
+		{"a bad duration", nil, []string{"--dial-timeout", "soon"}, []string{"--dial-timeout", "soon"}},
+		{"a bad duration in the environment", []string{"INGRESS_DIAL_TIMEOUT=soon"}, nil, []string{"dial-timeout", "soon"}},
+		{"a bad size", nil, []string{"--max-url-bytes", "big"}, []string{"--max-url-bytes", "big"}},
+		{"equal domains", nil, []string{"--apps-domain", "x.localhost", "--functions-domain", "x.localhost"}, []string{"apps-domain", "x.localhost"}},
+		{"a bad domain", nil, []string{"--apps-domain", "no domain"}, []string{"apps-domain", "no domain"}},
+		{"a bad public URL", nil, []string{"--public-url", "m3o.example"}, []string{"--public-url", "m3o.example"}},
+		{"a bad network", nil, []string{"--trusted-proxies", "10.0.0.0/99"}, []string{"--trusted-proxies", "10.0.0.0/99"}},
+		{"an unknown key in the file", nil, []string{"--config", badFile}, []string{badFile, "apps-domian"}},
+		{"a missing file", nil, []string{"--config", badFile + ".not"}, []string{badFile + ".not"}},
+		{"a password in the SMTP URL", nil, []string{"--smtp-url", "smtp://a:topsecret@h", "--mail-from", "a@b.example"}, []string{"--smtp-url", "INGRESS_SMTP_PASSWORD"}},
+		{"a short bootstrap key", []string{"INGRESS_BOOTSTRAP_KEY=short"}, nil, []string{"20 characters"}},
+		{"an API address without scheme", nil, []string{"--api-address", "api.example"}, []string{"--api-address", "api.example"}},
+		{"a bad secret key", []string{"INGRESS_SECRET_KEY=abc"}, nil, []string{"INGRESS_SECRET_KEY"}},
+		{"an unknown flag", nil, []string{"--lissen", "x"}, []string{"--lissen", "--help"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			i := launch(t, shortTempDir(t), test.env, test.args...)
+			err := i.wait()
+			_, stderr := i.output()
+			if err == nil || i.cmd.ProcessState.ExitCode() != 1 {
+				t.Fatalf("it ended with %v", err)
+			}
+			for _, want := range test.says {
+				if !strings.Contains(stderr, want) {
+					t.Errorf("stderr lacks %q:\n%s", want, stderr)
+				}
+			}
+			for _, never := range []string{"topsecret", "goroutine ", "panic"} {
+				if strings.Contains(stderr, never) {
+					t.Errorf("stderr shows %q:\n%s", never, stderr)
+				}
+			}
+		})
+	}
+}
+
+func TestOneProcessPerDataDirectory(t *testing.T) {
+	i := startIngress(t)
+	second := launch(t, i.dir, nil)
+	if err := second.wait(); err == nil {
+		t.Fatal("a second process started")
+	}
+	if _, stderr := second.output(); !strings.Contains(stderr, i.dir) || !strings.Contains(stderr, "in use by another process") {
+		t.Errorf("it says %s", stderr)
+	}
+	i.mustCall("helloworld/call", `{}`)
+}
+
+func TestSettingsTakeEffectWithoutRestart(t *testing.T) {
+	dir := shortTempDir(t)
+	i := startIngressIn(t, dir, nil)
+	app := recorder(t, "app")
+	i.mustCall("app/run", fmt.Sprintf(`{"name":"hello","backend":%q}`, app.URL))
+
+	set := func(args ...string) (string, string) {
+		t.Helper()
+		stdout, stderr, code := i.run(nil, append([]string{"config"}, args...)...)
+		if code != 0 {
+			t.Fatalf("config %v: %s", args, stderr)
+		}
+		return stdout, stderr
+	}
+	set("set", "micro.app.domain", "m3o.app")
+	if a := i.get("http://hello.m3o.app/"); a.header.Get("Backend") != "app" {
+		t.Errorf("the new domain: %d %v", a.status, a.header)
+	}
+	if a := i.get("http://hello.app.localhost/"); a.status != 404 {
+		t.Errorf("the old domain: %d", a.status)
+	}
+	got := i.mustCall("app/get", `{"name":"hello"}`)["service"].(map[string]any)["url"].(string)
+	if !strings.HasPrefix(got, "http://hello.m3o.app:") {
+		t.Errorf("the app's URL is %s", got)
+	}
+	set("set", "micro.url.host_prefix", "https://m3o.one/u/")
+	if short := i.mustCall("url/shorten", `{"destinationURL":"https://example.com/"}`)["shortURL"].(string); !strings.HasPrefix(short, "https://m3o.one/u/") {
+		t.Errorf("the short URL is %s", short)
+	} else if a := i.get(strings.Replace(short, "https:", "http:", 1)); a.status != 302 {
+		t.Errorf("%s: %d", short, a.status)
+	}
+	if out, _ := set("get", "micro.app.domain"); strings.TrimSpace(out) != "m3o.app" {
+		t.Errorf("config get: %q", out)
+	}
+	if out, _ := set("list"); !strings.Contains(out, "m3o.app") || !strings.Contains(out, "stored") || strings.Contains(out, bootstrapKey) || !strings.Contains(out, "***") {
+		t.Errorf("config list:\n%s", out)
+	}
+	for _, bad := range [][]string{{"set", "micro.app.domain", "fn.localhost"}, {"set", "micro.app.domain", "no domain"}, {"set", "listen", ":80"}, {"get", "nosuch"}} {
+		if _, stderr, code := i.run(nil, append([]string{"config"}, bad...)...); code != 1 || stderr == "" {
+			t.Errorf("config %v: code %d, %q", bad, code, stderr)
+		}
+	}
+	if a := i.get("http://hello.m3o.app/"); a.header.Get("Backend") != "app" {
+		t.Errorf("after refused settings: %d", a.status)
+	}
+
+	i.stop()
+	if out, _, code := runProgram(t, []string{"INGRESS_DATA_DIR=" + dir}, "config", "get", "apps-domain"); code != 0 || strings.TrimSpace(out) != "m3o.app" {
+		t.Errorf("without a running process: %q", out)
+	}
+	if _, stderr, code := runProgram(t, []string{"INGRESS_DATA_DIR=" + dir}, "config", "unset", "micro.url.host_prefix"); code != 0 {
+		t.Errorf("unset without a running process: %s", stderr)
+	}
+	again := startIngressIn(t, dir, nil, "--apps-domain", "flag.localhost")
+	if a := again.get("http://hello.flag.localhost/"); a.header.Get("Backend") != "app" {
+		t.Errorf("a flag does not override: %d", a.status)
+	}
+	if _, stderr, code := again.run(nil, "config", "set", "micro.app.domain", "other.app"); code != 0 || !strings.Contains(stderr, "--apps-domain") {
+		t.Errorf("an overridden setting: %d %q", code, stderr)
+	}
+}
+
+func TestTheAdminListenerTellsNoSecrets(t *testing.T) {
+	i := startIngress(t)
+	get := func(path string) (int, string) {
+		t.Helper()
+		res, err := http.Get("http://" + i.admin + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		body, err := io.ReadAll(res.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res.StatusCode, string(body)
+	}
+	i.get("http://nosuch.app.localhost/")
+	for path, want := range map[string]string{"/healthz": "ok", "/readyz": "ready", "/metrics": "unknown_app"} {
+		if status, body := get(path); status != 200 || !strings.Contains(body, want) {
+			t.Errorf("%s: %d %s", path, status, body)
+		}
+	}
+	for _, path := range []string{"/debug/pprof/", "/settings", "/"} {
+		if status, _ := get(path); status != 404 {
+			t.Errorf("%s: %d, want it on the socket only", path, status)
+		}
+	}
+	if res, err := http.Get("http://" + i.listen + "/metrics"); err != nil || res.StatusCode != 404 {
+		t.Errorf("the public listener serves /metrics: %v %v", res, err)
+	}
+}
+
+func TestARequestInFlightAndAWebSocketOutliveSIGTERM(t *testing.T) {
+	entered, release := make(chan struct{}), make(chan struct{})
+	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/ws" {
+			conn, err := websocket.Accept(w, r, nil)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer conn.CloseNow()
+			for {
+				kind, message, err := conn.Read(r.Context())
+				if err != nil {
+					return
+				}
+				if err := conn.Write(r.Context(), kind, message); err != nil {
+					return
+				}
+			}
+		}
+		close(entered)
+		<-release
+		fmt.Fprint(w, "finished")
+	}))
+	defer backend.Close()
+	i := startIngress(t)
+	i.mustCall("app/run", fmt.Sprintf(`{"name":"slow","backend":%q}`, backend.URL))
+
+	ctx, cancel := context.WithTimeout(t.Context(), deadline)
+	defer cancel()
+	ws, _, err := websocket.Dial(ctx, "ws://slow.app.localhost/ws", &websocket.DialOptions{HTTPClient: i.client()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ws.CloseNow()
+	echo := func() error {
+		if err := ws.Write(ctx, websocket.MessageText, []byte("hi")); err != nil {
+			return err
+		}
+		_, _, err := ws.Read(ctx)
+		return err
+	}
+	if err := echo(); err != nil {
+		t.Fatal(err)
+	}
+	slow := make(chan answer, 1)
+	go func() { slow <- i.get("http://slow.app.localhost/") }()
+	<-entered
+
+	if err := i.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	i.await("the listener to close", func() bool {
+		conn, err := net.Dial("tcp", i.listen)
+		if err == nil {
+			conn.Close()
+		}
+		return err != nil
+	})
+	if err := echo(); err != nil {
+		t.Errorf("the WebSocket ended with the signal: %v", err)
+	}
+	close(release)
+	if a := <-slow; a.status != 200 || a.body != "finished" {
+		t.Errorf("the request in flight got %d %q", a.status, a.body)
+	}
+	if err := ws.Close(websocket.StatusNormalClosure, ""); err != nil {
+		t.Errorf("close the WebSocket: %v", err)
+	}
+	if err := i.wait(); err != nil {
+		t.Errorf("the program ended with %v", err)
+	}
+}
+
+func TestASecondSignalEndsAtOnce(t *testing.T) {
+	entered := make(chan struct{})
+	backend := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		close(entered)
+		<-r.Context().Done()
+	}))
+	defer backend.Close()
+	i := startIngress(t, "--shutdown-timeout", "10m")
+	i.mustCall("app/run", fmt.Sprintf(`{"name":"slow","backend":%q}`, backend.URL))
+	go func() { // ends with the program
+		res, err := i.client().Get("http://slow.app.localhost/")
+		if err == nil {
+			res.Body.Close()
+		}
+	}()
+	<-entered
+	if err := i.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	i.await("the drain to begin", func() bool {
+		_, log := i.output()
+		return strings.Contains(log, "draining")
+	})
+	if err := i.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := i.wait(); err == nil {
+		t.Error("it claims to have ended well with a request unanswered")
+	}
+}
+
+// TestNothingAcknowledgedIsLostByKill9 kills the program at 50 random moments
+// while four clients write, and compares what they were told with what is there.
+func TestNothingAcknowledgedIsLostByKill9(t *testing.T) {
+	dir := shortTempDir(t)
+	var mu sync.Mutex
+	acknowledged := map[string]string{} // link id → destination
+	deleted := map[string]bool{}
+	for round := range 50 {
+		i := startIngressIn(t, dir, nil)
+		var clients sync.WaitGroup
+		for c := range 4 {
+			clients.Go(func() { writeUntilKilled(i, fmt.Sprintf("r%dc%d", round, c), &mu, acknowledged, deleted) })
+		}
+		// The moment is random; what it hits, whatever it hits, must survive.
+		select {
+		case <-time.After(time.Duration(rand.IntN(120)) * time.Millisecond):
+		case <-t.Context().Done():
+		}
+		i.kill()
+		clients.Wait()
+	}
+	i := startIngressIn(t, dir, nil)
+	found := map[string]string{}
+	for _, each := range i.mustCall("url/list", `{}`)["urlPairs"].([]any) {
+		link := each.(map[string]any)
+		found[link["id"].(string)] = link["destinationURL"].(string)
+	}
+	for id, destination := range acknowledged {
+		if got, ok := found[id]; deleted[id] == ok || !deleted[id] && got != destination {
+			t.Errorf("%s: acknowledged %q (deleted %v), found %q (%v)", id, destination, deleted[id], got, ok)
+		}
+	}
+	if len(acknowledged) < 100 {
+		t.Errorf("only %d writes were acknowledged; the test tests little", len(acknowledged))
+	}
+	t.Logf("%d links acknowledged, %d of them deleted, %d found", len(acknowledged), len(deleted), len(found))
+}
+
+// writeUntilKilled creates, changes and deletes links, noting what was
+// acknowledged, until the program no longer answers.
+func writeUntilKilled(i *ingress, prefix string, mu *sync.Mutex, acknowledged map[string]string, deleted map[string]bool) {
+	client := i.client()
+	post := func(path, body string) bool {
+		req, err := http.NewRequest("POST", "http://localhost/v1/"+path, strings.NewReader(body))
+		if err != nil {
+			i.t.Error(err)
+			return false
+		}
+		req.Header.Set("Authorization", "Bearer "+bootstrapKey)
+		res, err := client.Do(req)
+		if err != nil {
+			return false
+		}
+		defer res.Body.Close()
+		_, err = io.Copy(io.Discard, res.Body)
+		return err == nil && res.StatusCode == 200
+	}
+	note := func(id, destination string, gone bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		acknowledged[id] = destination
+		deleted[id] = gone
+	}
+	forget := func(id string) { // sent but not acknowledged: either outcome is right
+		mu.Lock()
+		defer mu.Unlock()
+		delete(acknowledged, id)
+		delete(deleted, id)
+	}
+	for n := 0; ; n++ {
+		id, first, second := fmt.Sprintf("%s-%d", prefix, n), "https://example.com/1", "https://example.com/2"
+		if !post("url/create", fmt.Sprintf(`{"id":%q,"destinationURL":%q}`, id, first)) {
+			return
+		}
+		note(id, first, false)
+		if n%2 == 0 {
+			if !post("url/update", fmt.Sprintf(`{"id":%q,"destinationURL":%q}`, id, second)) {
+				forget(id)
+				return
+			}
+			note(id, second, false)
+		}
+		if n%3 == 0 {
+			if !post("url/delete", fmt.Sprintf(`{"id":%q}`, id)) {
+				forget(id)
+				return
+			}
+			note(id, second, true)
+		}
+	}
+}
+
+func TestHitsAreFlushedWhenTheProgramEnds(t *testing.T) {
+	dir := shortTempDir(t)
+	i := startIngressIn(t, dir, nil)
+	i.mustCall("url/create", `{"id":"x","destinationURL":"https://example.com/"}`)
+	for range 7 {
+		i.do("GET", "http://localhost/u/x", []string{"User-Agent", "Mozilla/5.0"}, "")
+	}
+	i.stop()
+	again := startIngressIn(t, dir, nil)
+	if got := again.mustCall("url/list", `{}`)["urlPairs"].([]any)[0].(map[string]any)["hitCount"]; got != "7" {
+		t.Errorf("after a restart hitCount is %v, want 7", got)
+	}
+}
+
+func TestARevokedBootstrapKeyStaysRevoked(t *testing.T) {
+	dir := shortTempDir(t)
+	i := startIngressIn(t, dir, nil)
+	other := i.mustCall("api/keys/generate", `{"scopes":["*"],"description":"another"}`)["api_key"].(string)
+	for _, each := range i.mustCall("api/keys/list", `{}`)["api_keys"].([]any) {
+		key := each.(map[string]any)
+		if key["description"] != "another" {
+			i.mustCall("api/keys/revoke", fmt.Sprintf(`{"id":%q}`, key["id"]))
+		}
+	}
+	if status, _ := i.call(bootstrapKey, "helloworld/call", `{}`); status != 401 {
+		t.Errorf("the revoked key gets %d", status)
+	}
+	i.stop()
+	again := startIngressIn(t, dir, nil)
+	if status, _ := again.call(bootstrapKey, "helloworld/call", `{}`); status != 401 {
+		t.Errorf("after a restart the revoked key gets %d", status)
+	}
+	if status, _ := again.call(other, "helloworld/call", `{}`); status != 200 {
+		t.Errorf("the other key gets %d", status)
+	}
+	again.stop()
+	third := startIngressIn(t, dir, []string{"INGRESS_BOOTSTRAP_KEY=a-new-bootstrap-key-for-tests"})
+	if status, _ := third.call("a-new-bootstrap-key-for-tests", "helloworld/call", `{}`); status != 200 {
+		t.Errorf("a changed bootstrap key gets %d", status)
+	}
+}
+
+func TestTheAccessLogHasOneLineForARequest(t *testing.T) {
+	i := startIngress(t)
+	i.get("http://nosuch.app.localhost/some/path?secret=hidden&api_key=alsohidden")
+	i.await("the access log line", func() bool {
+		_, log := i.output()
+		lines := bufio.NewScanner(strings.NewReader(log))
+		for lines.Scan() {
+			var line map[string]any
+			if json.Unmarshal(lines.Bytes(), &line) == nil && line["reason"] == "unknown_app" {
+				return line["path"] == "/some/path" && line["id"] == "nosuch"
+			}
+		}
+		return false
+	})
+	if _, log := i.output(); strings.Contains(log, "hidden") {
+		t.Errorf("the log shows the query:\n%s", log)
+	}
+}

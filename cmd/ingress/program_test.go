@@ -1,0 +1,330 @@
+package main_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// binary is the real program, built once for all tests of this package.
+var binary string
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		dir, err := os.MkdirTemp("", "ingress-test-")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(dir)
+		binary = filepath.Join(dir, "ingress")
+		args := []string{"build", "-o", binary}
+		if raceEnabled {
+			args = append(args, "-race")
+		}
+		if out, err := exec.Command("go", append(args, ".")...).CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "build the program: %v\n%s", err, out)
+			return 1
+		}
+		return m.Run()
+	}())
+}
+
+// deadline bounds every wait for the program; it is long because machines are
+// slow, and never reached when all is well.
+const deadline = 60 * time.Second
+
+// ingress is a running program.
+type ingress struct {
+	t      *testing.T
+	cmd    *exec.Cmd
+	dir    string // its data directory
+	listen string // host:port of the first public listener
+	admin  string // host:port of the admin listener
+	exited chan error
+
+	mu             sync.Mutex
+	stdout, stderr bytes.Buffer
+}
+
+// bootstrapKey is what programs under test are given.
+const bootstrapKey = "bootstrap-key-for-tests-only"
+
+// startIngress runs ingress serve on free ports with a temporary data directory
+// and waits until it is ready. It is ended, and must end well, with the test.
+func startIngress(t *testing.T, args ...string) *ingress {
+	t.Helper()
+	return startIngressIn(t, shortTempDir(t), nil, args...)
+}
+
+// startIngressIn is startIngress with a data directory and further environment.
+func startIngressIn(t *testing.T, dir string, env []string, args ...string) *ingress {
+	t.Helper()
+	i := launch(t, dir, env, args...)
+	ready := i.awaitReady()
+	i.listen, i.admin = ready.Listen[0], ready.Admin
+	t.Cleanup(func() {
+		if i.cmd.ProcessState == nil {
+			i.stop()
+		}
+	})
+	return i
+}
+
+// shortTempDir is a temporary directory whose path leaves room for a socket's
+// name, which has a limit of about a hundred bytes.
+func shortTempDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "ing")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return filepath.Join(dir, "data")
+}
+
+// launch starts the program without waiting for it to be ready.
+func launch(t *testing.T, dir string, env []string, args ...string) *ingress {
+	t.Helper()
+	i := &ingress{t: t, dir: dir, exited: make(chan error, 1)}
+	all := append([]string{"serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--log-format", "json"}, args...)
+	i.cmd = exec.Command(binary, all...)
+	i.cmd.Env = append([]string{"HOME=" + filepath.Dir(dir), "INGRESS_DATA_DIR=" + dir, "INGRESS_BOOTSTRAP_KEY=" + bootstrapKey, "PATH=" + os.Getenv("PATH")}, env...)
+	i.cmd.Stdout = &lockedWriter{i: i, to: &i.stdout}
+	i.cmd.Stderr = &lockedWriter{i: i, to: &i.stderr}
+	if err := i.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() { i.exited <- i.cmd.Wait() }()
+	t.Cleanup(func() {
+		if i.cmd.ProcessState == nil {
+			// A failing test got here first; nothing is left behind.
+			_ = i.cmd.Process.Kill()
+			<-i.exited
+		}
+	})
+	return i
+}
+
+type lockedWriter struct {
+	i  *ingress
+	to *bytes.Buffer
+}
+
+func (w *lockedWriter) Write(p []byte) (int, error) {
+	w.i.mu.Lock()
+	defer w.i.mu.Unlock()
+	return w.to.Write(p)
+}
+
+func (i *ingress) output() (stdout, stderr string) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.stdout.String(), i.stderr.String()
+}
+
+// readyLine is the log line that says where the program listens.
+type readyLine struct {
+	Msg    string   `json:"msg"`
+	Listen []string `json:"listen"`
+	Admin  string   `json:"admin"`
+}
+
+func (i *ingress) awaitReady() readyLine {
+	i.t.Helper()
+	var found readyLine
+	i.await("the ready line", func() bool {
+		_, stderr := i.output()
+		lines := bufio.NewScanner(strings.NewReader(stderr))
+		for lines.Scan() {
+			var line readyLine
+			if json.Unmarshal(lines.Bytes(), &line) == nil && line.Msg == "ready" {
+				found = line
+				return true
+			}
+		}
+		return false
+	})
+	return found
+}
+
+// await polls for a condition of the outside world that announces itself in no
+// other way; it fails the test at the deadline or when the program exits.
+func (i *ingress) await(what string, condition func() bool) {
+	i.t.Helper()
+	timeout := time.After(deadline)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !condition() {
+		select {
+		case err := <-i.exited:
+			i.exited <- err
+			if condition() {
+				return
+			}
+			stdout, stderr := i.output()
+			i.t.Fatalf("waiting for %s, the program ended: %v\n%s%s", what, err, stdout, stderr)
+		case <-timeout:
+			stdout, stderr := i.output()
+			i.t.Fatalf("no %s within %v\n%s%s", what, deadline, stdout, stderr)
+		case <-tick.C:
+		}
+	}
+}
+
+// stop ends the program as an operator would and checks that it ended well.
+func (i *ingress) stop() {
+	i.t.Helper()
+	if err := i.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		i.t.Error(err)
+	}
+	if err := i.wait(); err != nil {
+		_, stderr := i.output()
+		i.t.Errorf("the program did not end well: %v\n%s", err, stderr)
+	}
+}
+
+// kill ends the program with SIGKILL.
+func (i *ingress) kill() {
+	i.t.Helper()
+	if err := i.cmd.Process.Kill(); err != nil {
+		i.t.Error(err)
+	}
+	_ = i.wait() // "signal: killed"
+}
+
+// wait returns how the program ended.
+func (i *ingress) wait() error {
+	i.t.Helper()
+	select {
+	case err := <-i.exited:
+		i.exited <- err
+		return err
+	case <-time.After(deadline):
+		i.t.Fatal("the program does not end")
+		return nil
+	}
+}
+
+// client speaks to the program whatever host a URL names, as if every name
+// resolved to it. It follows no redirects.
+func (i *ingress) client() *http.Client {
+	transport := &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, "tcp", i.listen)
+		},
+		DisableCompression: true,
+	}
+	i.t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{
+		Transport:     transport,
+		Timeout:       deadline,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+// answer is a whole response.
+type answer struct {
+	status int
+	header http.Header
+	body   string
+}
+
+// get fetches a URL without a key.
+func (i *ingress) get(url string) answer {
+	i.t.Helper()
+	return i.do(http.MethodGet, url, nil, "")
+}
+
+// do sends a request; headers come as pairs.
+func (i *ingress) do(method, url string, headers []string, body string) answer {
+	i.t.Helper()
+	var content io.Reader
+	if body != "" {
+		content = strings.NewReader(body)
+	}
+	req, err := http.NewRequestWithContext(i.t.Context(), method, url, content)
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	for h := 0; h+1 < len(headers); h += 2 {
+		if http.CanonicalHeaderKey(headers[h]) == "Host" {
+			req.Host = headers[h+1]
+		}
+		req.Header.Set(headers[h], headers[h+1])
+	}
+	res, err := i.client().Do(req)
+	if err != nil {
+		i.t.Fatalf("%s %s: %v", method, url, err)
+	}
+	defer res.Body.Close()
+	content2, err := io.ReadAll(res.Body)
+	if err != nil {
+		i.t.Fatalf("%s %s: read the answer: %v", method, url, err)
+	}
+	return answer{res.StatusCode, res.Header, string(content2)}
+}
+
+// call calls a method of the platform with a key and returns the decoded
+// answer, whatever its status.
+func (i *ingress) call(key, path, body string) (int, map[string]any) {
+	i.t.Helper()
+	a := i.do(http.MethodPost, "http://localhost/v1/"+path, []string{"Authorization", "Bearer " + key, "Content-Type", "application/json"}, body)
+	var decoded map[string]any
+	if err := json.Unmarshal([]byte(a.body), &decoded); err != nil {
+		i.t.Fatalf("%s %s: the answer %q is no JSON object: %v", path, body, a.body, err)
+	}
+	return a.status, decoded
+}
+
+// mustCall is call for what must work.
+func (i *ingress) mustCall(path, body string) map[string]any {
+	i.t.Helper()
+	status, decoded := i.call(bootstrapKey, path, body)
+	if status != http.StatusOK {
+		i.t.Fatalf("%s %s: %d %v", path, body, status, decoded)
+	}
+	return decoded
+}
+
+// run runs a command of the program to its end.
+func (i *ingress) run(env []string, args ...string) (stdout, stderr string, code int) {
+	i.t.Helper()
+	return runProgram(i.t, append([]string{"INGRESS_DATA_DIR=" + i.dir, "INGRESS_ADDRESS=http://" + i.listen, "M3O_API_TOKEN=" + bootstrapKey}, env...), args...)
+}
+
+// runProgram runs the binary to its end.
+func runProgram(t *testing.T, env []string, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), deadline)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, binary, args...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	cmd.Env = append([]string{"HOME=" + t.TempDir(), "PATH=" + os.Getenv("PATH")}, env...)
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatalf("ingress %s: %v", strings.Join(args, " "), err)
+	}
+	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
+}

@@ -1,0 +1,283 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/m3o/ingress/internal/edge"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+)
+
+// serveCmd is ingress serve.
+type serveCmd struct {
+	config `embed:""`
+}
+
+// Help implements kong.HelpProvider.
+func (serveCmd) Help() string {
+	return `Examples:
+  ingress serve
+  ingress serve --listen :8080 --public-url https://m3o.example --apps-domain m3o.app --functions-domain m3o.sh
+  ingress serve --api-address https://api.example.com     (a stateless ingress; token in M3O_API_TOKEN)
+  ingress serve --config /etc/ingress.yaml`
+}
+
+// Run serves until the program is told to end.
+func (c *serveCmd) Run(p *program) error {
+	c.DataDir = p.cli.DataDir
+	if err := c.validate(p.env); err != nil {
+		return err
+	}
+	given, err := c.readSecrets(p.env)
+	if err != nil {
+		return err
+	}
+	log, err := newLogger(p.stderr, c.LogFormat, c.LogLevel)
+	if err != nil {
+		return err
+	}
+	s := &server{
+		config: &c.config, secrets: given, log: log, program: p, metrics: newMetrics(),
+		settings: &settings{
+			given: c.config, listed: append(readSettings(p.kong, p.file), listSecrets(given)...), check: checkAddresses,
+		},
+	}
+	return errors.Join(s.run(p.ctx), s.close())
+}
+
+func newMetrics() *prometheus.Registry {
+	metrics := prometheus.NewRegistry()
+	metrics.MustRegister(
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		collectors.NewBuildInfoCollector(),
+	)
+	return metrics
+}
+
+// server is one run of the program. What it opened is in closers, to be closed
+// in reverse.
+type server struct {
+	config   *config
+	secrets  secrets
+	settings *settings
+	log      *slog.Logger
+	metrics  *prometheus.Registry
+	program  *program
+
+	listeners []net.Listener
+	admin     net.Listener // nil without --admin-listen
+	platform  servedPlatform
+	edge      *edge.Edge
+	front     *edge.Server
+	ready     atomic.Bool
+	closers   []func() error
+}
+
+// servedPlatform is what stands behind the routes: the services in this process, or a
+// remote API. Both fill the data plane's configuration.
+type servedPlatform interface {
+	// fill sets the interfaces by which the data plane sees the platform.
+	fill(*edge.Config)
+	// ping reports whether its state can be read.
+	ping(context.Context) error
+	// describe says which platform it is, for people.
+	describe() string
+	// bootstrap says where the key is that may do everything.
+	bootstrap() bootstrapKey
+	// drain ends streams that would otherwise outlive a shutdown.
+	drain(context.Context) error
+}
+
+// bootstrapKey says where the key is that may do everything.
+type bootstrapKey struct {
+	file    string // empty when the key was given by the operator
+	secret  string // the key, when it was made just now
+	revoked bool
+}
+
+// run starts everything, serves until ctx ends, and drains.
+func (s *server) run(ctx context.Context) error {
+	if err := s.start(ctx); err != nil {
+		return err
+	}
+	failed := make(chan error, len(s.listeners))
+	for _, l := range s.listeners {
+		go func() { failed <- s.front.Serve(l) }()
+	}
+	s.ready.Store(true)
+	s.announce()
+	select {
+	case err := <-failed:
+		return fmt.Errorf("the public listener failed: %w", err)
+	case <-ctx.Done():
+		return s.drain()
+	}
+}
+
+// start opens listeners and state and wires the data plane. What was opened when
+// it fails is closed by close.
+func (s *server) start(ctx context.Context) error {
+	if err := s.listen(); err != nil {
+		return err
+	}
+	if err := s.openPlatform(ctx); err != nil {
+		return err
+	}
+	s.settings.apply = checkAddresses // until there is a data plane to change
+	if err := s.settings.reload(ctx); err != nil {
+		return err
+	}
+	if err := s.openEdge(); err != nil {
+		return err
+	}
+	return s.openAdmin()
+}
+
+// listen opens the listeners first of all: a busy port stops the start before
+// any state is touched, and addresses that people see may depend on the port.
+func (s *server) listen() error {
+	var err error
+	if s.listeners, err = listenAll("--listen", s.config.Listen); err != nil {
+		return err
+	}
+	// A graceful shutdown has closed them already; the error would say so.
+	s.onClose(func() error { closeAll(s.listeners); return nil })
+	s.settings.listen = s.listeners[0].Addr()
+	if s.config.AdminListen == "" {
+		return nil
+	}
+	opened, err := listenAll("--admin-listen", []string{s.config.AdminListen})
+	if err != nil {
+		return err
+	}
+	s.admin = opened[0]
+	s.onClose(func() error { closeAll(opened); return nil })
+	return nil
+}
+
+// openEdge makes the data plane and lets later settings change it.
+func (s *server) openEdge() error {
+	now := s.settings.addresses()
+	limits := s.config.Limits
+	c := edge.Config{
+		PublicResolve:       s.config.PublicResolve,
+		Hosts:               now.edgeHosts(),
+		VerifyRedirectHosts: s.config.VerifyRedirectTo,
+		TrustedProxies:      s.config.trustedPrefixes(),
+		Limits: edge.Limits{
+			ReadHeader: limits.ReadHeaderTimeout, Idle: limits.IdleTimeout,
+			HeaderBytes: int(limits.MaxHeaderBytes), URLBytes: int(limits.MaxURLBytes), BodyBytes: int64(limits.MaxAPIBodyBytes),
+			Resolve: limits.ResolveTimeout,
+		},
+		Logger:  s.log,
+		Metrics: s.metrics,
+	}
+	s.platform.fill(&c)
+	var err error
+	if s.edge, err = edge.New(c); err != nil {
+		return err
+	}
+	s.onClose(func() error { s.edge.Close(); return nil })
+	s.front = edge.NewServer(s.edge)
+	s.settings.apply = func(a *addresses) error { return s.edge.SetHosts(a.edgeHosts()) }
+	return nil
+}
+
+// openAdmin serves the admin listener and the control socket.
+func (s *server) openAdmin() error {
+	if s.admin != nil {
+		s.serveAdmin(s.admin, adminHandler(s.metrics, &s.ready, s.platform.ping))
+	}
+	if s.config.AdminSocket == "" {
+		return nil
+	}
+	socket, err := listenSocket(s.config.AdminSocket)
+	if err != nil {
+		return err
+	}
+	s.serveAdmin(socket, controlHandler(s.settings))
+	return nil
+}
+
+func (s *server) serveAdmin(l net.Listener, h http.Handler) {
+	server := serveAdmin(l, h, s.log)
+	s.onClose(server.Close)
+}
+
+// announce says that the program is ready: a banner for people on stdout, a line
+// in the log for everything else.
+func (s *server) announce() {
+	listening := make([]string, len(s.listeners))
+	for i, l := range s.listeners {
+		listening[i] = l.Addr().String()
+	}
+	b := banner{version: version(), addresses: s.settings.addresses(), platform: s.platform.describe()}
+	if s.admin != nil {
+		b.admin = s.admin.Addr().String()
+	}
+	if !s.config.remote() {
+		b.dataDir = s.config.DataDir
+	}
+	key := s.platform.bootstrap()
+	b.keyFile = key.file
+	if isTerminal(s.program.stdout) {
+		b.key = key.secret
+	}
+	b.write(s.program.stdout)
+	s.log.Info("ready", "version", b.version, "listen", listening, "admin", b.admin, "platform", b.platform)
+	if key.revoked {
+		s.log.Warn("the bootstrap key was revoked and stays so; to get a new one, set another INGRESS_BOOTSTRAP_KEY or remove the file", "file", key.file)
+	}
+}
+
+// drain stops accepting and lets requests in flight, WebSockets included,
+// finish.
+func (s *server) drain() error {
+	s.ready.Store(false)
+	s.log.Info("draining", "timeout", s.config.Limits.ShutdownTimeout.String())
+	ctx, cancel := context.WithTimeout(context.Background(), s.config.Limits.ShutdownTimeout)
+	defer cancel()
+	platform := make(chan error, 1)
+	go func() { platform <- s.platform.drain(ctx) }()
+	err := errors.Join(s.front.Shutdown(ctx), <-platform)
+	if errors.Is(err, context.DeadlineExceeded) {
+		s.log.Warn("requests in flight were ended: they did not finish in time")
+		return nil
+	}
+	return err
+}
+
+// onClose has f called when the run ends, before what was opened earlier is
+// closed.
+func (s *server) onClose(f func() error) { s.closers = append(s.closers, f) }
+
+// close closes everything in reverse, whatever fails.
+func (s *server) close() error {
+	var errs []error
+	for i := len(s.closers) - 1; i >= 0; i-- {
+		errs = append(errs, s.closers[i]())
+	}
+	return errors.Join(errs...)
+}
+
+// flushTimeout bounds the writes at the end of a run.
+const flushTimeout = 10 * time.Second
+
+// checkAddresses reports whether the data plane would take the addresses.
+func checkAddresses(a *addresses) error { return a.edgeHosts().Check() }
+
+// edgeHosts is the addresses as the data plane wants them.
+func (a *addresses) edgeHosts() edge.Hosts {
+	return edge.Hosts{
+		Own: a.hosts, AppsDomain: a.appsDomain, FunctionsDomain: a.functionsDomain, UserHost: a.userHost,
+		PublicURL: a.public.String(), URLPrefix: a.urlPrefix,
+	}
+}

@@ -1,0 +1,255 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+)
+
+// storable is a setting that can be changed while the program runs.
+type storable struct {
+	name     string                // the flag's name
+	platform string                // the original platform's name
+	field    func(*config) *string // where it is kept
+}
+
+// storables lists the settings that can be stored: those the original platform
+// kept in its own store.
+func storables() []storable {
+	return []storable{
+		{"apps-domain", "micro.app.domain", func(c *config) *string { return &c.AppsDomain }},
+		{"functions-domain", "micro.function.domain", func(c *config) *string { return &c.FunctionsDomain }},
+		{"url-prefix", "micro.url.host_prefix", func(c *config) *string { return &c.URLPrefix }},
+		{"verify-email-url", "micro.user.verify_email_url", func(c *config) *string { return &c.VerifyEmailURL }},
+	}
+}
+
+// findStorable accepts either name.
+func findStorable(name string) (storable, error) {
+	all := storables()
+	at := slices.IndexFunc(all, func(s storable) bool { return s.name == name || s.platform == name })
+	if at >= 0 {
+		return all[at], nil
+	}
+	var names []string
+	for _, s := range all {
+		names = append(names, s.platform+" ("+s.name+")")
+	}
+	return storable{}, fmt.Errorf("%q is not a setting that can be stored; those are %s. The others are flags, variables or keys of the file: ingress serve --help", name, strings.Join(names, ", "))
+}
+
+// settingStore keeps settings; *store.DB does.
+type settingStore interface {
+	Settings(ctx context.Context) (map[string]string, error)
+	SetSetting(ctx context.Context, name, value string) error
+	UnsetSetting(ctx context.Context, name string) error
+}
+
+// settings are the values in force: those given at start, with the stored ones
+// where nothing overrides them. It is safe for concurrent use.
+type settings struct {
+	given  config    // flags, environment, file and defaults
+	listed []setting // the same, with their sources
+	listen net.Addr
+	store  settingStore // nil in remote mode
+
+	// apply puts addresses in force; check says whether that would work.
+	apply, check func(*addresses) error
+
+	mu      sync.Mutex // held while stored is read and applied
+	stored  map[string]string
+	current atomic.Pointer[addresses]
+}
+
+// addresses returns those in force. What it points to never changes.
+func (s *settings) addresses() *addresses { return s.current.Load() }
+
+// reload reads the stored settings and puts the result in force.
+func (s *settings) reload(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	stored := map[string]string{}
+	if s.store != nil {
+		var err error
+		if stored, err = s.store.Settings(ctx); err != nil {
+			return err
+		}
+	}
+	next, err := s.derive(stored)
+	if err != nil {
+		return err
+	}
+	if err := s.apply(next); err != nil {
+		return err
+	}
+	s.stored = stored
+	s.current.Store(next)
+	return nil
+}
+
+// derive returns the addresses that result from the stored settings.
+func (s *settings) derive(stored map[string]string) (*addresses, error) {
+	c := s.given
+	for _, each := range storables() {
+		if value, ok := stored[each.name]; ok && s.sourceOf(each.name) == fromDefault {
+			*each.field(&c) = value
+		}
+	}
+	return newAddresses(&c, s.listen)
+}
+
+// sourceOf returns where a value given at start comes from.
+func (s *settings) sourceOf(name string) origin {
+	for _, each := range s.listed {
+		if each.Name == name {
+			return each.Source
+		}
+	}
+	return fromDefault
+}
+
+// set stores a value, in force when it returns unless something overrides it;
+// then the note says what.
+func (s *settings) set(ctx context.Context, name, value string) (note string, err error) {
+	target, err := s.storable(name)
+	if err != nil {
+		return "", err
+	}
+	if err := s.try(target.name, value); err != nil {
+		return "", err
+	}
+	if err := s.store.SetSetting(ctx, target.name, value); err != nil {
+		return "", err
+	}
+	if err := s.reload(ctx); err != nil {
+		return "", fmt.Errorf("%s is stored, but not in force: %w", name, err)
+	}
+	return s.overrideNote(target), nil
+}
+
+// unset removes a stored value.
+func (s *settings) unset(ctx context.Context, name string) (note string, err error) {
+	target, err := s.storable(name)
+	if err != nil {
+		return "", err
+	}
+	if err := s.store.UnsetSetting(ctx, target.name); err != nil {
+		return "", err
+	}
+	if err := s.reload(ctx); err != nil {
+		return "", fmt.Errorf("%s is removed, but the rest is not in force: %w", name, err)
+	}
+	return s.overrideNote(target), nil
+}
+
+func (s *settings) storable(name string) (storable, error) {
+	if s.store == nil {
+		return storable{}, errors.New("with --api-address nothing is stored here; set it as flag, variable or in the file")
+	}
+	return findStorable(name)
+}
+
+// try reports whether the value would work, were nothing overriding it.
+func (s *settings) try(name, value string) error {
+	s.mu.Lock()
+	candidate := map[string]string{}
+	for k, v := range s.stored {
+		candidate[k] = v
+	}
+	s.mu.Unlock()
+	candidate[name] = value
+	if value == "" {
+		return fmt.Errorf("%s: the value is empty; to go back to the default use: ingress config unset %s", name, name)
+	}
+	next, err := s.derive(candidate)
+	if err != nil {
+		return err
+	}
+	return s.check(next)
+}
+
+func (s *settings) overrideNote(target storable) string {
+	from := s.sourceOf(target.name)
+	if from == fromDefault {
+		return ""
+	}
+	return fmt.Sprintf("it takes no effect while a value from %s overrides it", describeSource(from, target.name))
+}
+
+func describeSource(from origin, name string) string {
+	switch from {
+	case fromFlag:
+		return "the flag --" + name
+	case fromEnvironment:
+		return "the variable INGRESS_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
+	case fromFile:
+		return "the configuration file"
+	}
+	return string(from)
+}
+
+// list returns every setting with its value and source.
+func (s *settings) list() []setting {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := slices.Clone(s.listed)
+	for _, each := range storables() {
+		at := slices.IndexFunc(list, func(l setting) bool { return l.Name == each.name })
+		if at < 0 {
+			continue
+		}
+		list[at].Platform = each.platform
+		value, ok := s.stored[each.name]
+		switch {
+		case ok && list[at].Source == fromDefault:
+			list[at].Value, list[at].Source = value, fromStore
+		case ok:
+			list[at].Stored = value
+		}
+	}
+	if now := s.current.Load(); now != nil {
+		fillDerived(list, now)
+	}
+	return list
+}
+
+// fillDerived shows what the settings that are empty by default come to.
+func fillDerived(list []setting, now *addresses) {
+	derived := map[string]string{
+		"public-url": now.public.String(), "url-prefix": now.urlPrefix, "verify-email-url": now.verifyEmailURL,
+	}
+	for i := range list {
+		if value, ok := derived[list[i].Name]; ok && list[i].Value == "" {
+			list[i].Value = value
+		}
+	}
+}
+
+// get returns one setting by either name.
+func (s *settings) get(name string) (setting, error) {
+	for _, each := range s.list() {
+		if each.Name == name || each.Platform == name && name != "" {
+			return each, nil
+		}
+	}
+	return setting{}, fmt.Errorf("%q is not a setting; ingress config list shows them all", name)
+}
+
+// listSecrets shows which secrets are set, without their values.
+func listSecrets(s secrets) []setting {
+	var list []setting
+	for _, each := range []struct{ name, value string }{
+		{"api-token", s.apiToken}, {"bootstrap-key", s.bootstrapKey},
+		{"secret-key", s.secretKey}, {"smtp-password", s.smtpPassword},
+	} {
+		if each.value != "" {
+			list = append(list, setting{Name: each.name, Value: "***", Source: fromEnvironment})
+		}
+	}
+	return list
+}
