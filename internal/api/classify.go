@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
+	"time"
 )
 
 // classify tells a platform's answers from everything else that may come from
@@ -19,6 +21,7 @@ func classify(res *http.Response, body []byte) error {
 	}
 	failed := platformError(body)
 	if failed != nil && failed.Code == res.StatusCode {
+		failed.RetryAfter = retryAfter(res.Header)
 		return failed
 	}
 	if res.StatusCode >= 300 && res.StatusCode < 400 {
@@ -54,6 +57,16 @@ func platformError(body []byte) *Error {
 		return nil
 	}
 	return &Error{ID: *fields.ID, Code: *fields.Code, Detail: *fields.Detail}
+}
+
+// retryAfter reads the header in its form of seconds; the platform does not use
+// that of a date.
+func retryAfter(header http.Header) time.Duration {
+	seconds, err := strconv.ParseUint(header.Get("Retry-After"), 10, 31)
+	if err != nil {
+		return 0
+	}
+	return time.Duration(seconds) * time.Second
 }
 
 // badReply is an answer that makes no sense.

@@ -183,6 +183,20 @@ func TestWhatCountsAsAnAnswer(t *testing.T) {
 	}
 }
 
+func TestARemoteMaySayWhenToComeBack(t *testing.T) {
+	for header, want := range map[string]time.Duration{"7": 7 * time.Second, "": 0, "-1": 0, "soon": 0, "99999999999999999999": 0} {
+		client := remoteAt(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Retry-After", header)
+			w.WriteHeader(http.StatusTooManyRequests)
+			_, _ = io.WriteString(w, `{"id":"v1.blocked","code":429,"detail":"Too Many Requests","status":"Too Many Requests"}`)
+		})
+		_, err := client.CallJSON(t.Context(), "app", "Resolve", nil)
+		if e, ok := errors.AsType[*api.Error](err); !ok || e.Code != 429 || e.RetryAfter != want {
+			t.Errorf("Retry-After %q: got %+v", header, e)
+		}
+	}
+}
+
 func TestRedirectsAreNotFollowed(t *testing.T) {
 	for _, status := range []int{301, 302, 303, 307, 308} {
 		elsewhere := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"net/http"
 	"net/url"
 	"strings"
 
@@ -78,7 +79,7 @@ func (t endpoints) find(escapedPath string) (*endpoint, *Error) {
 // unknownService answers a call of what does not exist in the words of the
 // original, whose client library they come from (WIRE.md 4).
 func unknownService(name string) *Error {
-	return newError("go.micro.client", 404, "unknown service %s", name)
+	return newError("go.micro.client", http.StatusNotFound, "unknown service %s", name)
 }
 
 // splitPath takes the path of a call apart. Of two segments the first names the
@@ -108,7 +109,7 @@ func splitPath(escapedPath string) (pkg, service, method string, ok bool) {
 
 // capitalise makes a leading ASCII letter a capital one.
 func capitalise(name string) string {
-	if name == "" {
+	if name == "" || name[0] < 'a' || name[0] > 'z' {
 		return name
 	}
 	return strings.ToUpper(name[:1]) + name[1:]

@@ -89,6 +89,7 @@ func TestUnknownNamesAreSpeltAsTheOriginalDoes(t *testing.T) {
 		"/v1/helloworld/Helloworld/nosuch": "unknown service Helloworld.Nosuch",
 		"/v1/nosuch/call":                  "unknown service Nosuch.Call",
 		"/v1/helloworld":                   "unknown service helloworld",
+		"/v1/%C3%A9t%C3%A9/call":           "unknown service été.Call",
 	} {
 		if _, failed := table.find(path); failed == nil || failed.Detail != want || failed.ID != "go.micro.client" || failed.Code != 404 {
 			t.Errorf("%s: got %v, want %q", path, failed, want)
