@@ -109,8 +109,22 @@ func (s *server) makeServices(ctx context.Context, e *embedded, sealer *store.Se
 		VerifyURL: func() string { return s.settings.addresses().verifyEmailURL },
 		Log:       s.log,
 	})
-	e.handler, err = api.NewHandler(api.HandlerConfig{Services: s.serviceTables(e), Auth: e.keys, Limiter: e.keys, Logger: s.log})
+	e.handler, err = api.NewHandler(api.HandlerConfig{
+		Services: s.serviceTables(e), Auth: e.keys, Limiter: e.keys, Anonymous: publicResolver, Logger: s.log,
+	})
 	return err
+}
+
+// publicResolver is who calls the resolve methods without /v1 and without a key,
+// where --public-resolve serves them: nobody's tenant, with nothing but the right
+// to resolve.
+func publicResolver(ctx context.Context) (api.Caller, bool) {
+	if !edge.IsPublicResolve(ctx) {
+		return api.Caller{}, false
+	}
+	return api.Caller{
+		Tenant: "public", KeyID: "public-resolve", Scopes: []string{"app", "function", "url", api.ScopeResolve}, Unlimited: true,
+	}, true
 }
 
 // serviceTables is the index of what /v1 serves.

@@ -470,3 +470,27 @@ func TestTheAccessLogHasOneLineForARequest(t *testing.T) {
 		t.Errorf("the log shows the query:\n%s", log)
 	}
 }
+
+func TestTheExampleFileHasEverySettingAndStarts(t *testing.T) {
+	content, err := os.ReadFile("../../ingress.example.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := startIngressIn(t, shortTempDir(t), nil, "--config", "../../ingress.example.yaml")
+	out, stderr, code := i.run(nil, "config", "list", "--json")
+	var list []struct{ Name, Source string }
+	if err := json.Unmarshal([]byte(out), &list); err != nil || code != 0 {
+		t.Fatalf("config list: %v %s", err, stderr)
+	}
+	for _, s := range list {
+		if s.Name == "bootstrap-key" { // from the environment alone
+			continue
+		}
+		if !strings.Contains(string(content), "\n"+s.Name+":") && !strings.Contains(string(content), "\n# "+s.Name+":") {
+			t.Errorf("the file does not explain %s", s.Name)
+		}
+	}
+	if len(list) < 30 {
+		t.Errorf("only %d settings are listed", len(list))
+	}
+}

@@ -309,3 +309,32 @@ func TestARefusedConnectionIsAnOutage(t *testing.T) {
 		t.Errorf("the page shows internals: %s", a.body)
 	}
 }
+
+func TestAnIngressWithoutATokenUsesThePublicForm(t *testing.T) {
+	home := startIngressIn(t, shortTempDir(t), nil, "--public-resolve")
+	app := recorder(t, "app")
+	home.mustCall("app/run", fmt.Sprintf(`{"name":"hello","backend":%q}`, app.URL))
+	home.mustCall("url/create", `{"id":"x","destinationURL":"https://example.com/"}`)
+	if status, _ := home.call("", "app/resolve", `{"id":"hello"}`); status != 401 {
+		t.Errorf("/v1/app/resolve without a key: %d", status)
+	}
+	if a := home.do("POST", "http://localhost/app/list", nil, "{}"); a.status != 404 {
+		t.Errorf("/app/list without /v1: %d %s", a.status, a.body)
+	}
+
+	i := startIngressIn(t, shortTempDir(t), []string{"INGRESS_BOOTSTRAP_KEY="}, "--api-address", "http://"+home.listen)
+	if a := i.get("http://hello.app.localhost/"); a.header.Get("Backend") != "app" {
+		t.Errorf("an app: %d %v %s", a.status, a.header, a.body)
+	}
+	if a := i.get("http://localhost/u/x"); a.header.Get("Location") != "https://example.com/" {
+		t.Errorf("a link: %d %v", a.status, a.header)
+	}
+	if a := i.get("http://nosuch.app.localhost/"); a.header.Get("X-Ingress-Error") != "unknown_app" {
+		t.Errorf("an unknown app: %d %v", a.status, a.header)
+	}
+
+	shut := startIngress(t)
+	if a := shut.do("POST", "http://localhost/app/resolve", nil, `{"id":"hello"}`); a.status != 404 {
+		t.Errorf("without --public-resolve: %d %s", a.status, a.body)
+	}
+}

@@ -213,14 +213,15 @@ func (s *settings) list() []setting {
 		}
 	}
 	if now := s.current.Load(); now != nil {
-		fillDerived(list, now)
+		fillDerived(list, s.given.DataDir, now)
 	}
 	return list
 }
 
 // fillDerived shows what the settings that are empty by default come to.
-func fillDerived(list []setting, now *addresses) {
+func fillDerived(list []setting, dataDir string, now *addresses) {
 	derived := map[string]string{
+		"data-dir":   dataDir,
 		"public-url": now.public.String(), "url-prefix": now.urlPrefix, "verify-email-url": now.verifyEmailURL,
 	}
 	for i := range list {

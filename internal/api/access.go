@@ -41,6 +41,11 @@ type Rate struct {
 
 // admit finds out who is calling, counts the request, and says so in the header.
 func (h *Handler) admit(header http.Header, r *http.Request) (Caller, *Error) {
+	if h.anonymous != nil {
+		if caller, ok := h.anonymous(r.Context()); ok {
+			return caller, nil
+		}
+	}
 	caller, err := h.authenticate(r.Context(), credential(r))
 	if err != nil {
 		return Caller{}, err

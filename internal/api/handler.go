@@ -22,6 +22,9 @@ type HandlerConfig struct {
 	Auth Authenticator
 	// Limiter counts requests.
 	Limiter Limiter
+	// Anonymous returns the caller of a request that needs no key, and false for
+	// every other request. Nil means that all need one. Such callers have no limit.
+	Anonymous func(context.Context) (Caller, bool)
 	// Logger gets the private causes of failures, with the method and the id of
 	// the key; never a key or a body.
 	Logger *slog.Logger
@@ -41,6 +44,7 @@ type Handler struct {
 	documents map[string]document
 	auth      Authenticator
 	limiter   Limiter
+	anonymous func(context.Context) (Caller, bool)
 	logger    *slog.Logger
 	patience  time.Duration
 	maxFrame  int64
@@ -67,6 +71,7 @@ func NewHandler(config HandlerConfig) (*Handler, error) {
 		documents: documents,
 		auth:      config.Auth,
 		limiter:   config.Limiter,
+		anonymous: config.Anonymous,
 		logger:    config.Logger,
 		patience:  cmp.Or(config.Patience, 30*time.Second),
 		maxFrame:  cmp.Or(config.MaxWebSocketRequest, 4<<20),
