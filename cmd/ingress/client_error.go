@@ -128,11 +128,11 @@ func answer(at string, e *api.Error) string {
 
 // advice says what to do about an error of the API, when we know.
 func (c *client) advice(e *api.Error) string {
+	if e.ID != "v1" && e.ID != "v1.blocked" {
+		return "" // The method's own answer, which says what it needs; the key was good.
+	}
 	switch e.Code {
 	case http.StatusUnauthorized:
-		if e.ID != "v1" {
-			return "" // A login that failed, say; the key was good.
-		}
 		return "The key is not one of " + c.platform.Address.Redacted() + ". Set " + tokenVariable + " to one that is; make one with: ingress key create --scope '*'"
 	case http.StatusForbidden:
 		return "The key may not do this. One that may is made with: ingress key create --scope SERVICE"

@@ -60,6 +60,14 @@ func TestStrangeAnswersAreErrors(t *testing.T) {
 	}
 }
 
+func TestQuotaThatIsUsedUpDoesNotBlameTheKey(t *testing.T) {
+	p := newPlatform(t, 403, `{"id":"key.generate","code":403,"detail":"100 keys are all you may have","status":"Forbidden"}`)
+	got := withKey().run(t, "key", "create", "--scope", "url", "--address", p.URL)
+	if want := (outcome{"", "ingress: key create: 100 keys are all you may have (403 key.generate)\n", 1}); got != want {
+		t.Errorf("got %+v", got)
+	}
+}
+
 func TestLoginThatFailsDoesNotBlameTheKey(t *testing.T) {
 	p := newPlatform(t, 401, `{"id":"user.login","code":401,"detail":"wrong password","status":"Unauthorized"}`)
 	s := withKey()

@@ -8,18 +8,18 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// commands returns every command and group of commands.
-func commands(node *kong.Node) []*kong.Node {
+// commandsUnder returns every command and group of commands.
+func commandsUnder(node *kong.Node) []*kong.Node {
 	var all []*kong.Node
 	for _, child := range node.Children {
-		all = append(append(all, child), commands(child)...)
+		all = append(append(all, child), commandsUnder(child)...)
 	}
 	return all
 }
 
 func TestEveryCommandHasHelpWithExamplesThatParse(t *testing.T) {
 	parser := newParser(t, &commandLine{}, &bytes.Buffer{})
-	all := commands(parser.Model.Node)
+	all := commandsUnder(parser.Model.Node)
 	if len(all) < 60 {
 		t.Fatalf("found only %d commands", len(all))
 	}

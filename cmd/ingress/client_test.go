@@ -58,6 +58,7 @@ func (p *platform) requests() []request {
 type shell struct {
 	env     map[string]string
 	stdin   io.Reader
+	stderr  io.Writer // instead of the outcome's
 	dataDir string
 	ctx     context.Context
 }
@@ -93,8 +94,9 @@ func (s shell) run(t *testing.T, args ...string) outcome {
 	if s.ctx == nil {
 		s.ctx = t.Context()
 	}
+	errors := firstWriter(s.stderr, &stderr)
 	in := surroundings{
-		Stdin: s.stdin, Stdout: &stdout, Stderr: &stderr, DataDir: s.dataDir, Zone: time.UTC,
+		Stdin: s.stdin, Stdout: &stdout, Stderr: errors, DataDir: s.dataDir, Zone: time.UTC,
 		LookupEnv: func(name string) (string, bool) { value, ok := s.env[name]; return value, ok },
 	}
 	cli := &commandLine{}
@@ -112,8 +114,15 @@ func (s shell) run(t *testing.T, args ...string) outcome {
 	if err == nil {
 		return outcome{stdout.String(), stderr.String(), 0}
 	}
-	reportError(&stderr, commandName(parsed), err)
+	reportError(errors, commandName(parsed), err)
 	return outcome{stdout.String(), stderr.String(), 1}
+}
+
+func firstWriter(chosen, standard io.Writer) io.Writer {
+	if chosen != nil {
+		return chosen
+	}
+	return standard
 }
 
 // withKey is a shell that has a key for any platform.
