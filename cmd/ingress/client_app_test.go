@@ -86,7 +86,7 @@ func TestAppCommands(t *testing.T) {
 }
 
 func TestEnvironmentValuesAreNotShown(t *testing.T) {
-	p := newPlatform(t, http.StatusOK, `{"service":`+appJSON+`}`)
+	p := newFakePlatform(t, http.StatusOK, `{"service":`+appJSON+`}`)
 	got := withKey().run(t, "app", "get", "shop", "--address", p.URL)
 	if strings.Contains(got.stdout+got.stderr, "hunter") {
 		t.Errorf("a value of the environment is shown: %+v", got)
@@ -94,7 +94,7 @@ func TestEnvironmentValuesAreNotShown(t *testing.T) {
 }
 
 func TestEnvTakesAValueFromThisEnvironment(t *testing.T) {
-	p := newPlatform(t, http.StatusOK, `{"service":`+appJSON+`}`)
+	p := newFakePlatform(t, http.StatusOK, `{"service":`+appJSON+`}`)
 	s := withKey()
 	s.env["SECRET"] = "hunter22"
 	got := s.run(t, "app", "run", "shop", "--backend", "http://x", "--env", "SECRET", "--address", p.URL)
@@ -104,7 +104,7 @@ func TestEnvTakesAValueFromThisEnvironment(t *testing.T) {
 }
 
 func TestAppThatIsStillDeployingHasNoAddress(t *testing.T) {
-	p := newPlatform(t, http.StatusOK, `{"url":""}`)
+	p := newFakePlatform(t, http.StatusOK, `{"url":""}`)
 	for _, args := range [][]string{{"app", "resolve", "shop"}, {"function", "proxy", "shop"}} {
 		got := withKey().run(t, append(args, "--address", p.URL)...)
 		if got.code != 1 || got.stdout != "" || !strings.Contains(got.stderr, "still being deployed") {

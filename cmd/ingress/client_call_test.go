@@ -27,7 +27,7 @@ func TestCallReachesEveryMethod(t *testing.T) {
 		{args: []string{"url", "create", `{"n": 12345678901234567890}`}, path: "/v1/url/create", body: `{"n":12345678901234567890}`},
 		{args: []string{"url", "create", "-"}, stdin: "{\"id\": \"x\"}\n", path: "/v1/url/create", body: `{"id":"x"}`},
 	} {
-		p := newPlatform(t, http.StatusOK, `{"ok":true}`)
+		p := newFakePlatform(t, http.StatusOK, `{"ok":true}`)
 		s := withKey()
 		s.stdin = strings.NewReader(test.stdin)
 		got := s.run(t, append([]string{"--address", p.URL, "call"}, test.args...)...)
@@ -43,7 +43,7 @@ func TestCallReachesEveryMethod(t *testing.T) {
 }
 
 func TestCallPassesErrorsOn(t *testing.T) {
-	p := newPlatform(t, http.StatusNotFound, `{"id":"go.micro.client","code":404,"detail":"unknown service Helloworld.Nosuch","status":"Not Found"}`)
+	p := newFakePlatform(t, http.StatusNotFound, `{"id":"go.micro.client","code":404,"detail":"unknown service Helloworld.Nosuch","status":"Not Found"}`)
 	got := withKey().run(t, "call", "helloworld", "nosuch", "--address", p.URL)
 	if got != (outcome{"", "ingress: call: unknown service Helloworld.Nosuch (404 go.micro.client)\n", 1}) {
 		t.Errorf("%+v", got)
@@ -51,7 +51,7 @@ func TestCallPassesErrorsOn(t *testing.T) {
 }
 
 func TestRequestsOnStdinThatAreNoObjectAreNotSent(t *testing.T) {
-	p := newPlatform(t, http.StatusOK, `{}`)
+	p := newFakePlatform(t, http.StatusOK, `{}`)
 	for _, stdin := range []string{"", "null", "[]", `"hunter22"`, `{"password": "hunter22"`, `{"a":1} {"b":2}`, "{\"a\":1}x",
 		strings.Repeat("[", 20000), strings.Repeat(`{"a":`, 20000)} {
 		s := withKey()

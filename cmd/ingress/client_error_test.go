@@ -30,7 +30,7 @@ func TestErrorsAreOneSentenceAndAHint(t *testing.T) {
 			"ingress: url create: \\x1b[2Jgone\\u009b1m\\u202e\\n (400 url.create)\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := newPlatform(t, test.status, test.reply)
+			p := newFakePlatform(t, test.status, test.reply)
 			got := withKey().run(t, "url", "create", "https://example.com/", "--address", p.URL)
 			want := outcome{"", strings.ReplaceAll(test.want, "ADDRESS", p.URL), 1}
 			if got != want {
@@ -52,7 +52,7 @@ func TestStrangeAnswersAreErrors(t *testing.T) {
 		"wrong type":            {200, `{"urlPairs":"none"}`},
 		"a proxy's page":        {502, "<html>Bad Gateway</html>"},
 	} {
-		p := newPlatform(t, test.status, test.reply)
+		p := newFakePlatform(t, test.status, test.reply)
 		got := withKey().run(t, "url", "list", "--address", p.URL)
 		if got.code != 1 || got.stdout != "" || !strings.HasPrefix(got.stderr, "ingress: url list: ") {
 			t.Errorf("%s: %+v", name, got)
@@ -61,7 +61,7 @@ func TestStrangeAnswersAreErrors(t *testing.T) {
 }
 
 func TestQuotaThatIsUsedUpDoesNotBlameTheKey(t *testing.T) {
-	p := newPlatform(t, 403, `{"id":"key.generate","code":403,"detail":"100 keys are all you may have","status":"Forbidden"}`)
+	p := newFakePlatform(t, 403, `{"id":"key.generate","code":403,"detail":"100 keys are all you may have","status":"Forbidden"}`)
 	got := withKey().run(t, "key", "create", "--scope", "url", "--address", p.URL)
 	if want := (outcome{"", "ingress: key create: 100 keys are all you may have (403 key.generate)\n", 1}); got != want {
 		t.Errorf("got %+v", got)
@@ -69,7 +69,7 @@ func TestQuotaThatIsUsedUpDoesNotBlameTheKey(t *testing.T) {
 }
 
 func TestLoginThatFailsDoesNotBlameTheKey(t *testing.T) {
-	p := newPlatform(t, 401, `{"id":"user.login","code":401,"detail":"wrong password","status":"Unauthorized"}`)
+	p := newFakePlatform(t, 401, `{"id":"user.login","code":401,"detail":"wrong password","status":"Unauthorized"}`)
 	s := withKey()
 	s.stdin = strings.NewReader("hunter22\n")
 	got := s.run(t, "user", "login", "--username", "jane", "--address", p.URL)
@@ -146,7 +146,7 @@ func TestInterruptEndsReadingStdin(t *testing.T) {
 }
 
 func TestUsageErrorsPointToTheHelp(t *testing.T) {
-	p := newPlatform(t, 200, `{}`)
+	p := newFakePlatform(t, 200, `{}`)
 	for _, test := range []struct {
 		args []string
 		want string

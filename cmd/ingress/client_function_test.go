@@ -110,7 +110,7 @@ func TestSourceFileTellsTheRuntime(t *testing.T) {
 		if err := os.WriteFile(path, []byte("source of "+file), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		p := newPlatform(t, http.StatusOK, `{"function":`+functionJSON+`}`)
+		p := newFakePlatform(t, http.StatusOK, `{"function":`+functionJSON+`}`)
 		got := withKey().run(t, "function", "deploy", "greet", "--source", path, "--address", p.URL)
 		want := `{"name":"greet","source":"source of ` + file + `"}`
 		if runtime != "" {
@@ -130,7 +130,7 @@ func TestSourceThatCannotBeSentIsNotSent(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	p := newPlatform(t, http.StatusOK, `{}`)
+	p := newFakePlatform(t, http.StatusOK, `{}`)
 	for file, want := range map[string]string{
 		"empty.py": "is empty", "latin1.py": "not valid UTF-8", "large.py": "larger than 16 MiB", "missing.py": "no such file",
 	} {

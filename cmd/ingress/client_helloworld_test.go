@@ -91,7 +91,7 @@ func TestStreamShowsEachMessageAsItComes(t *testing.T) {
 }
 
 func TestStreamAsJSON(t *testing.T) {
-	p := newPlatform(t, http.StatusOK, `{"message":"one"}`+"\n"+`{"message":"two"}`+"\n")
+	p := newFakePlatform(t, http.StatusOK, `{"message":"one"}`+"\n"+`{"message":"two"}`+"\n")
 	for _, args := range [][]string{{"helloworld", "stream", "--json"}, {"call", "helloworld", "stream"}} {
 		got := withKey().run(t, append(args, "--address", p.URL)...)
 		if got != (outcome{"{\n  \"message\": \"one\"\n}\n{\n  \"message\": \"two\"\n}\n", "", 0}) {
@@ -101,12 +101,12 @@ func TestStreamAsJSON(t *testing.T) {
 }
 
 func TestStreamThatBreaksOffFails(t *testing.T) {
-	p := newPlatform(t, http.StatusOK, `{"message":"one"}`+"\n"+`{"id":"helloworld.stream","code":500,"detail":"broken","status":"Internal Server Error"}`+"\n")
+	p := newFakePlatform(t, http.StatusOK, `{"message":"one"}`+"\n"+`{"id":"helloworld.stream","code":500,"detail":"broken","status":"Internal Server Error"}`+"\n")
 	got := withKey().run(t, "helloworld", "stream", "--address", p.URL)
 	if got != (outcome{"one\n", "ingress: helloworld stream: broken (500 helloworld.stream)\n", 1}) {
 		t.Errorf("%+v", got)
 	}
-	truncated := newPlatform(t, http.StatusOK, `{"message":"one"}`+"\n"+`{"mess`)
+	truncated := newFakePlatform(t, http.StatusOK, `{"message":"one"}`+"\n"+`{"mess`)
 	got = withKey().run(t, "helloworld", "stream", "--address", truncated.URL)
 	if got.code != 1 || got.stdout != "one\n" || !strings.Contains(got.stderr, "broke off") {
 		t.Errorf("%+v", got)

@@ -77,7 +77,7 @@ func (s shell) runAt(t *testing.T, program *os.File, stderr *typing, args ...str
 }
 
 func TestPasswordsAreAskedForOnATerminal(t *testing.T) {
-	p := newPlatform(t, http.StatusOK, `{"account":`+accountJSON+`}`)
+	p := newFakePlatform(t, http.StatusOK, `{"account":`+accountJSON+`}`)
 	person, program := newTerminal(t)
 	prompts := &typing{person: person, lines: []string{"correct horse", "correct horse"}}
 	got := withKey().runAt(t, program, prompts, "user", "create", "--email", "jane@example.com", "--address", p.URL)
@@ -93,7 +93,7 @@ func TestPasswordsAreAskedForOnATerminal(t *testing.T) {
 }
 
 func TestPasswordsThatDifferAreNotSent(t *testing.T) {
-	p := newPlatform(t, http.StatusOK, `{}`)
+	p := newFakePlatform(t, http.StatusOK, `{}`)
 	person, program := newTerminal(t)
 	prompts := &typing{person: person, lines: []string{"correct horse", "correct house"}}
 	got := withKey().runAt(t, program, prompts, "user", "create", "--email", "jane@example.com", "--address", p.URL)

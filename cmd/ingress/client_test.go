@@ -21,17 +21,17 @@ import (
 // request is a call as it reached the platform.
 type request struct{ method, path, auth, body string }
 
-// platform is an HTTP server in the platform's place. It records every request
+// fakePlatform is an HTTP server in the platform's place. It records every request
 // and gives the same answer to each.
-type platform struct {
+type fakePlatform struct {
 	*httptest.Server
 	mu   sync.Mutex
 	seen []request
 }
 
-func newPlatform(t *testing.T, status int, reply string) *platform {
+func newFakePlatform(t *testing.T, status int, reply string) *fakePlatform {
 	t.Helper()
-	p := &platform{}
+	p := &fakePlatform{}
 	p.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
@@ -48,7 +48,7 @@ func newPlatform(t *testing.T, status int, reply string) *platform {
 	return p
 }
 
-func (p *platform) requests() []request {
+func (p *fakePlatform) requests() []request {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.seen
@@ -153,7 +153,7 @@ func checkExchanges(t *testing.T, exchanges []exchange) {
 
 func (e exchange) checkText(t *testing.T) {
 	t.Helper()
-	p := newPlatform(t, http.StatusOK, e.reply)
+	p := newFakePlatform(t, http.StatusOK, e.reply)
 	s := withKey()
 	s.stdin = strings.NewReader(e.stdin)
 	got := s.run(t, append([]string{"--address", p.URL}, e.args...)...)
@@ -174,7 +174,7 @@ func (e exchange) checkText(t *testing.T) {
 
 func (e exchange) checkJSON(t *testing.T) {
 	t.Helper()
-	p := newPlatform(t, http.StatusOK, e.reply)
+	p := newFakePlatform(t, http.StatusOK, e.reply)
 	s := withKey()
 	s.stdin = strings.NewReader(e.stdin)
 	got := s.run(t, append(e.args, "--json", "--address", p.URL)...)
@@ -198,7 +198,7 @@ func decoded(t *testing.T, text string) any {
 }
 
 func TestAddressMayStandBeforeOrAfterTheCommand(t *testing.T) {
-	p := newPlatform(t, http.StatusOK, `{"message":"Hello Jane"}`)
+	p := newFakePlatform(t, http.StatusOK, `{"message":"Hello Jane"}`)
 	for _, args := range [][]string{
 		{"--address", p.URL, "helloworld", "call", "--name", "Jane"},
 		{"helloworld", "--address", p.URL, "call", "--name", "Jane"},
@@ -213,7 +213,7 @@ func TestAddressMayStandBeforeOrAfterTheCommand(t *testing.T) {
 }
 
 func TestAddressFromTheEnvironment(t *testing.T) {
-	p := newPlatform(t, http.StatusOK, `{"message":"Hello Jane"}`)
+	p := newFakePlatform(t, http.StatusOK, `{"message":"Hello Jane"}`)
 	t.Setenv("INGRESS_ADDRESS", p.URL+"/base")
 	if got := withKey().run(t, "helloworld", "call"); got.code != 0 {
 		t.Fatalf("%+v", got)
@@ -259,7 +259,7 @@ func TestGuessedScheme(t *testing.T) {
 }
 
 func TestBootstrapKeyIsUsedOnThisMachine(t *testing.T) {
-	p := newPlatform(t, http.StatusOK, `{"message":"Hello "}`)
+	p := newFakePlatform(t, http.StatusOK, `{"message":"Hello "}`)
 	got := shell{dataDir: dataDirWith(t, "bootstrap-secret\n")}.run(t, "helloworld", "call", "--address", p.URL)
 	if got.code != 0 {
 		t.Fatalf("%+v", got)
@@ -270,7 +270,7 @@ func TestBootstrapKeyIsUsedOnThisMachine(t *testing.T) {
 }
 
 func TestKeyInTheEnvironmentBeatsTheBootstrapKey(t *testing.T) {
-	p := newPlatform(t, http.StatusOK, `{"message":"Hello "}`)
+	p := newFakePlatform(t, http.StatusOK, `{"message":"Hello "}`)
 	s := withKey()
 	s.dataDir = dataDirWith(t, "bootstrap-secret\n")
 	s.run(t, "helloworld", "call", "--address", p.URL)
@@ -318,7 +318,7 @@ func TestLocalConnectionIgnoresWhereANameLeads(t *testing.T) {
 }
 
 func TestNamesUnderLocalhostNeedNoResolver(t *testing.T) {
-	p := newPlatform(t, http.StatusOK, `{"message":"Hello "}`)
+	p := newFakePlatform(t, http.StatusOK, `{"message":"Hello "}`)
 	_, port, _ := strings.Cut(strings.TrimPrefix(p.URL, "http://"), ":")
 	if got := withKey().run(t, "helloworld", "call", "--address", "http://some.localhost:"+port); got.code != 0 {
 		t.Errorf("%+v", got)
@@ -326,7 +326,7 @@ func TestNamesUnderLocalhostNeedNoResolver(t *testing.T) {
 }
 
 func TestRedirectsTakeTheKeyNowhere(t *testing.T) {
-	other := newPlatform(t, http.StatusOK, `{"message":"caught"}`)
+	other := newFakePlatform(t, http.StatusOK, `{"message":"caught"}`)
 	redirecting := httptest.NewServer(http.RedirectHandler(other.URL+"/v1/helloworld/Call", http.StatusTemporaryRedirect))
 	t.Cleanup(redirecting.Close)
 	got := withKey().run(t, "helloworld", "call", "--address", redirecting.URL)
@@ -336,7 +336,7 @@ func TestRedirectsTakeTheKeyNowhere(t *testing.T) {
 }
 
 func TestWithoutAKeyTheErrorSaysWhatToDo(t *testing.T) {
-	p := newPlatform(t, http.StatusOK, `{}`)
+	p := newFakePlatform(t, http.StatusOK, `{}`)
 	empty := t.TempDir()
 	for name, s := range map[string]shell{
 		"no data directory":     {},

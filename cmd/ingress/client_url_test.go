@@ -64,7 +64,7 @@ func TestURLCommands(t *testing.T) {
 }
 
 func TestAnIdMayBeginWithAHyphen(t *testing.T) {
-	p := newPlatform(t, http.StatusOK, `{}`)
+	p := newFakePlatform(t, http.StatusOK, `{}`)
 	got := withKey().run(t, "url", "delete", "--address", p.URL, "--", "-docs")
 	if got.code != 0 || p.requests()[0].body != `{"id":"-docs"}` {
 		t.Errorf("%+v, %v", got, p.requests())
@@ -72,7 +72,7 @@ func TestAnIdMayBeginWithAHyphen(t *testing.T) {
 }
 
 func TestJSONIsTheReplyExactly(t *testing.T) {
-	p := newPlatform(t, http.StatusOK, `{"urlPairs":[],"new":{"n":12345678901234567890.10,"html":"<&>","c1":"`+"\u009b"+`2J"}}`)
+	p := newFakePlatform(t, http.StatusOK, `{"urlPairs":[],"new":{"n":12345678901234567890.10,"html":"<&>","c1":"`+"\u009b"+`2J"}}`)
 	got := withKey().run(t, "url", "list", "--json", "--address", p.URL)
 	want := "{\n  \"urlPairs\": [],\n  \"new\": {\n    \"n\": 12345678901234567890.10,\n    \"html\": \"<&>\",\n    \"c1\": \"\\u009b2J\"\n  }\n}\n"
 	if got != (outcome{want, "", 0}) {

@@ -143,7 +143,7 @@ func TestUserMailCommands(t *testing.T) {
 }
 
 func TestTokenThatIsNotGoodFails(t *testing.T) {
-	p := newPlatform(t, http.StatusOK, `{"is_valid":false,"session":null,"message":"expired\u001b[2J"}`)
+	p := newFakePlatform(t, http.StatusOK, `{"is_valid":false,"session":null,"message":"expired\u001b[2J"}`)
 	got := withKey().run(t, "user", "verify-token", "hunter22", "--address", p.URL)
 	if got != (outcome{"", "ingress: user verify-token: the token is not good: expired\\x1b[2J\n", 1}) {
 		t.Errorf("%+v", got)
@@ -151,7 +151,7 @@ func TestTokenThatIsNotGoodFails(t *testing.T) {
 }
 
 func TestPasswordFile(t *testing.T) {
-	p := newPlatform(t, http.StatusOK, `{"session":`+sessionJSON+`}`)
+	p := newFakePlatform(t, http.StatusOK, `{"session":`+sessionJSON+`}`)
 	s := withKey()
 	s.stdin = strings.NewReader("not this one\n")
 	got := s.run(t, "user", "login", "--username", "jane", "--password-file", fileWith(t, "correct horse\n"), "--address", p.URL)
@@ -161,7 +161,7 @@ func TestPasswordFile(t *testing.T) {
 }
 
 func TestPasswordsThatCannotBeMeantAreNotSent(t *testing.T) {
-	p := newPlatform(t, http.StatusOK, `{}`)
+	p := newFakePlatform(t, http.StatusOK, `{}`)
 	for name, s := range map[string]struct {
 		stdin string
 		file  string
