@@ -73,6 +73,9 @@ type exit int
 
 // run parses and runs one command.
 func (p *program) run(args []string) (err error) {
+	if err := checkArguments(args); err != nil {
+		return err
+	}
 	p.cli = &rootCommand{}
 	p.file = &configFile{env: os.LookupEnv}
 	parser, err := kong.New(p.cli,
