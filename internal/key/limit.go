@@ -29,9 +29,10 @@ func (s *Service) Take(caller api.Caller) api.Rate {
 // I.371): whole nanoseconds, so nothing is lost to rounding, and a quota that
 // changes applies at once. The zero value is ready.
 type buckets struct {
-	mu      sync.Mutex
-	fullAt  map[string]time.Time
-	sweepAt int // the size that starts the next sweep
+	mu        sync.Mutex
+	fullAt    map[string]time.Time
+	sweepAt   int       // the size that starts the next sweep
+	restUntil time.Time // no sweep before
 }
 
 func (b *buckets) take(key string, quotas api.Quotas, now time.Time) api.Rate {
@@ -57,26 +58,31 @@ func (b *buckets) take(key string, quotas api.Quotas, now time.Time) api.Rate {
 	return rate
 }
 
-// makeRoom drops the buckets that are full, which say no more than missing ones,
-// whenever there are twice as many as after the last sweep; so sweeping costs
-// each call next to nothing. Should there be maxBuckets that are not full, any
-// one goes, and its key gains a burst.
+// makeRoom makes sure that one more bucket fits. Should there be maxBuckets that
+// are not full, any one goes, and its key gains a burst.
 func (b *buckets) makeRoom(now time.Time) {
 	if b.fullAt == nil {
 		b.fullAt, b.sweepAt = map[string]time.Time{}, minSweep
 	}
-	if len(b.fullAt) < b.sweepAt {
-		return
+	if len(b.fullAt) >= b.sweepAt && !now.Before(b.restUntil) {
+		b.sweep(now)
 	}
+	if len(b.fullAt) >= maxBuckets {
+		b.dropOne()
+	}
+}
+
+// sweep drops the buckets that are full, which say no more than missing ones. It
+// is due when there are twice as many as it left the last time, and once a second
+// at most, so that it costs each call next to nothing.
+func (b *buckets) sweep(now time.Time) {
 	for key, at := range b.fullAt {
 		if !at.After(now) {
 			delete(b.fullAt, key)
 		}
 	}
-	if len(b.fullAt) >= maxBuckets {
-		b.dropOne()
-	}
 	b.sweepAt = min(maxBuckets, max(minSweep, 2*len(b.fullAt)))
+	b.restUntil = now.Add(time.Second)
 }
 
 func (b *buckets) dropOne() {

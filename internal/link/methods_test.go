@@ -8,6 +8,7 @@ import (
 
 	"github.com/m3o/ingress/internal/api"
 	"github.com/m3o/ingress/internal/api/apitest"
+	"github.com/m3o/ingress/internal/store"
 )
 
 // endpointTest is one call and all it must and must not do.
@@ -281,5 +282,29 @@ func TestARandomIDThatIsTakenIsReplaced(t *testing.T) {
 	w.rand = &repeating{left: 100}
 	if reply := w.Post(t, apitest.Alice, "/v1/url/Shorten", `{"destinationURL":"https://example.com"}`); reply.Status != 500 || !strings.Contains(reply.Body, "internal error") {
 		t.Errorf("no luck: %d %s", reply.Status, reply.Body)
+	}
+}
+
+func TestAFullDiskIsSaidAndLosesNothing(t *testing.T) {
+	w := newWorld(t)
+	err := w.db.Write(t.Context(), func(tx *store.Tx) error {
+		_, err := tx.Exec("PRAGMA max_page_count = 1") // fails exactly as a full disk does
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	body := fmt.Sprintf(`{"destinationURL":"https://example.com/%s"}`, strings.Repeat("x", 8000))
+	made := 0
+	reply := w.Post(t, apitest.Alice, "/v1/url/Shorten", body)
+	for ; reply.Status == 200 && made < 100; made++ {
+		reply = w.Post(t, apitest.Alice, "/v1/url/Shorten", body)
+	}
+	if reply.Status != 503 || !strings.Contains(reply.Body, "the disk is full; nothing was written") {
+		t.Errorf("after %d links: %d %s", made, reply.Status, reply.Body)
+	}
+	links, err := w.links.list(t.Context(), "alice")
+	if err != nil || len(links) != made {
+		t.Errorf("%d links were made, %d are there, %v", made, len(links), err)
 	}
 }
