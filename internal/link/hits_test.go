@@ -2,6 +2,7 @@ package link
 
 import (
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -122,6 +123,10 @@ func TestHitDoesNotWaitForTheDatabase(t *testing.T) {
 	flushed := make(chan error, 1)
 	err := w.db.Write(t.Context(), func(*store.Tx) error { // nobody else can write now
 		go func() { flushed <- w.Flush(t.Context()) }()
+		for w.hits.moving.TryRLock() { // until the flush has begun
+			w.hits.moving.RUnlock()
+			runtime.Gosched()
+		}
 		for range 100 {
 			w.Hit("a")
 		}
