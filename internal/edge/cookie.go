@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/net/idna"
 )
@@ -56,7 +57,7 @@ func cookieDomain(value string) (domain string, ok bool) {
 		return strings.ToLower(value), true
 	}
 	domain, err := idna.Lookup.ToASCII(value)
-	return strings.ToLower(strings.Trim(domain, ".")), err == nil
+	return strings.ToLower(strings.Trim(domain, ".")), err == nil && utf8.ValidString(value)
 }
 
 func trimAttribute(s string) string {

@@ -34,8 +34,10 @@ func dropIfEmpty(h http.Header, name string) {
 // Bearer, as the password of Basic, or as its user name, where people put keys
 // that need no password.
 func carriesKey(value string, isKey func(string) bool) bool {
-	scheme, credential, _ := strings.Cut(strings.TrimSpace(value), " ")
-	credential = strings.TrimSpace(credential)
+	scheme, credential := strings.TrimSpace(value), ""
+	if end := strings.IndexAny(scheme, " \t"); end >= 0 {
+		scheme, credential = scheme[:end], strings.TrimSpace(scheme[end:])
+	}
 	switch {
 	case credential == "":
 		return scheme != "" && isKey(scheme)
