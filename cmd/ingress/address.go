@@ -8,6 +8,8 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+
+	"golang.org/x/net/idna"
 )
 
 // addresses are the settings every URL that people see is made from. They
@@ -112,24 +114,35 @@ func (a *addresses) appURL(id string) string { return a.under(id + "." + a.appsD
 // functionURL is where visitors reach a function.
 func (a *addresses) functionURL(id string) string { return a.under(id + "." + a.functionsDomain) }
 
-// ownHosts returns the hosts that the ingress serves itself beyond localhost and
-// IP literals: those set, or the public URL's and the URL prefix's.
-func (a *addresses) ownHosts() []string {
-	if len(a.hosts) > 0 {
-		return a.hosts
-	}
-	hosts := []string{a.public.Hostname()}
-	if u, err := url.Parse(a.urlPrefix); err == nil && u.Hostname() != hosts[0] {
-		hosts = append(hosts, u.Hostname())
-	}
-	return hosts
-}
-
-// shortens reports whether a URL is one of the shortener's own, so that no link
-// leads to a link.
+// shortens reports whether a URL leads to the shortener itself: under the URL
+// prefix, or under /u or /url of the public URL.
 func (a *addresses) shortens(u *url.URL) bool {
 	prefix, err := url.Parse(a.urlPrefix)
-	return err == nil && strings.EqualFold(u.Host, prefix.Host) && strings.HasPrefix(u.Path, prefix.Path)
+	return err == nil && leadsUnder(u, prefix) ||
+		leadsUnder(u, a.public.JoinPath("u/")) || leadsUnder(u, a.public.JoinPath("url/"))
+}
+
+// leadsUnder compares what a browser would: the host in its ASCII form, the port,
+// where the ports of http and https are one, and the decoded path.
+func leadsUnder(u, prefix *url.URL) bool {
+	return asciiHost(u) == asciiHost(prefix) && webPort(u) == webPort(prefix) && strings.HasPrefix(u.Path, prefix.Path)
+}
+
+func asciiHost(u *url.URL) string {
+	host := strings.TrimSuffix(u.Hostname(), ".")
+	if ascii, err := idna.Lookup.ToASCII(host); err == nil {
+		return ascii
+	}
+	return strings.ToLower(host)
+}
+
+// webPort returns no port for those that a URL need not have. An http URL of a
+// host usually leads where its https URL does.
+func webPort(u *url.URL) string {
+	if port := u.Port(); port != "80" && port != "443" {
+		return port
+	}
+	return ""
 }
 
 // parseWebURL parses an absolute http or https URL. The error is a phrase that

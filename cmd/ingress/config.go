@@ -20,7 +20,7 @@ type config struct {
 	AdminListen string   `default:"127.0.0.1:8081" env:"INGRESS_ADMIN_LISTEN" placeholder:"ADDR" help:"Address of /healthz, /readyz and /metrics; empty for none."`
 	AdminSocket string   `env:"INGRESS_ADMIN_SOCKET" type:"path" placeholder:"FILE" help:"Unix socket for pprof and settings. DATA/admin.sock unless set; in remote mode none unless set."`
 
-	Host             []string `env:"INGRESS_HOST" placeholder:"HOST" help:"Host that serves the index, /api, /v1, /u, /url and /user; repeatable. Unless set: localhost, IP addresses and the hosts of the public URL and the URL prefix."`
+	Host             []string `env:"INGRESS_HOST" placeholder:"HOST" help:"Host that serves the index, /api, /v1, /u, /url and /user, besides those of the public URL and the URL prefix; repeatable. localhost and IP addresses unless set."`
 	PublicURL        string   `env:"INGRESS_PUBLIC_URL" placeholder:"URL" help:"Scheme, host and port that people see, behind a balancer. From the listener unless set."`
 	AppsDomain       string   `default:"app.localhost" env:"INGRESS_APPS_DOMAIN" placeholder:"DOMAIN" help:"Apps are {id}. this."`
 	FunctionsDomain  string   `default:"fn.localhost" env:"INGRESS_FUNCTIONS_DOMAIN" placeholder:"DOMAIN" help:"Functions are {id}. this."`

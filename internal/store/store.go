@@ -108,10 +108,7 @@ func (db *DB) Close() error {
 // Ping reports whether the database answers.
 func (db *DB) Ping(ctx context.Context) error {
 	var one int
-	if err := db.read.QueryRowContext(ctx, "SELECT 1").Scan(&one); err != nil {
-		return classify(err)
-	}
-	return nil
+	return db.QueryRowContext(ctx, "SELECT 1").Scan(&one)
 }
 
 // QueryContext runs a query that returns rows, outside a transaction.
@@ -120,16 +117,22 @@ func (db *DB) QueryContext(ctx context.Context, query string, args ...any) (*sql
 	return rows, classify(err)
 }
 
-// QueryRowContext runs a query that returns at most one row; Scan answers
-// sql.ErrNoRows when there is none.
-func (db *DB) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
-	return db.read.QueryRowContext(ctx, query, args...)
+// QueryRowContext runs a query that returns at most one row, outside a
+// transaction.
+func (db *DB) QueryRowContext(ctx context.Context, query string, args ...any) Row {
+	return Row{db.read.QueryRowContext(ctx, query, args...)}
 }
+
+// Row is the answer of a query that returns at most one row.
+type Row struct{ row *sql.Row }
+
+// Scan copies the row's columns, and answers sql.ErrNoRows when there is no row.
+func (r Row) Scan(dest ...any) error { return classify(r.row.Scan(dest...)) }
 
 // Querier is what both a DB and a Tx can do: read.
 type Querier interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
-	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+	QueryRowContext(ctx context.Context, query string, args ...any) Row
 }
 
 // Tx is a transaction that may write. It must not be used after the function it
@@ -137,6 +140,11 @@ type Querier interface {
 type Tx struct {
 	*sql.Tx
 	changes []Change
+}
+
+// QueryRowContext runs a query that returns at most one row.
+func (tx *Tx) QueryRowContext(ctx context.Context, query string, args ...any) Row {
+	return Row{tx.Tx.QueryRowContext(ctx, query, args...)}
 }
 
 // Write runs f in a transaction and commits it; when f returns an error nothing
