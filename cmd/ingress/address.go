@@ -34,7 +34,7 @@ func newAddresses(c *config, listen net.Addr) (*addresses, error) {
 	}
 	a.urlPrefix = c.URLPrefix
 	if a.urlPrefix == "" {
-		a.urlPrefix = a.public.JoinPath("/u/").String()
+		a.urlPrefix = a.atPublic("/u/").String()
 	}
 	a.urlPrefix, err = completePrefix(a.urlPrefix)
 	if err != nil {
@@ -119,7 +119,11 @@ func (a *addresses) functionURL(id string) string { return a.under(id + "." + a.
 func (a *addresses) shortens(u *url.URL) bool {
 	prefix, err := url.Parse(a.urlPrefix)
 	return err == nil && leadsUnder(u, prefix) ||
-		leadsUnder(u, a.public.JoinPath("u/")) || leadsUnder(u, a.public.JoinPath("url/"))
+		leadsUnder(u, a.atPublic("/u/")) || leadsUnder(u, a.atPublic("/url/"))
+}
+
+func (a *addresses) atPublic(path string) *url.URL {
+	return &url.URL{Scheme: a.public.Scheme, Host: a.public.Host, Path: path}
 }
 
 // leadsUnder compares what a browser would: the host in its ASCII form, the port,
