@@ -53,7 +53,7 @@ func (e *FieldError) Error() string { return e.Field + " " + e.Problem }
 // are refused rather than removed: whoever put them there meant to add headers
 // (RFC 5322 2.2).
 func (m Message) Validate() error {
-	if err := checkLine("from name", m.FromName, maxNameBytes); err != nil {
+	if err := checkName(m.FromName); err != nil {
 		return err
 	}
 	if err := checkLine("subject", m.Subject, maxSubjectBytes); err != nil {
@@ -63,6 +63,19 @@ func (m Message) Validate() error {
 		return err
 	}
 	return checkAddress(m.To)
+}
+
+// checkName also refuses the backslash: next to a letter that is not ASCII,
+// net/mail writes it into an encoded word, where RFC 2047 5 (3) does not allow
+// it and some readers then reject the whole header.
+func checkName(name string) error {
+	if err := checkLine("from name", name, maxNameBytes); err != nil {
+		return err
+	}
+	if strings.Contains(name, `\`) {
+		return &FieldError{"from name", "contains a backslash"}
+	}
+	return nil
 }
 
 func checkLine(field, value string, limit int) error {
@@ -122,7 +135,7 @@ func parseSender(from string) (sender, error) {
 	if err != nil {
 		return sender{}, fmt.Errorf("mail-from %q is not an e-mail address such as \"Example <no-reply@example.com>\"", from)
 	}
-	if err := checkLine("name", parsed.Name, maxNameBytes); err != nil {
+	if err := checkName(parsed.Name); err != nil {
 		return sender{}, fmt.Errorf("mail-from %q: %w", from, err)
 	}
 	if err := checkAddress(parsed.Address); err != nil {

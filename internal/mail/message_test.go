@@ -30,6 +30,7 @@ func TestValidateRefuses(t *testing.T) {
 		{"subject", func(m *Message) { m.Subject = strings.Repeat("x", 513) }},
 		{"from name", func(m *Message) { m.FromName = "a\r\nTo: b@example.com" }},
 		{"from name", func(m *Message) { m.FromName = strings.Repeat("x", 129) }},
+		{"from name", func(m *Message) { m.FromName = `a\b` }},
 		{"address", func(m *Message) { m.To = "" }},
 		{"address", func(m *Message) { m.To = "anna@example.com\r\nRCPT TO:<b@example.com>" }},
 		{"address", func(m *Message) { m.To = "Anna <anna@example.com>" }},

@@ -25,7 +25,7 @@ type session struct {
 
 // maxSessions is how many sessions one account has at once; opening one more
 // ends the oldest.
-const maxSessions = 1000
+const maxSessions = 100
 
 // message returns the session as the contract shows it.
 func (s session) message() *userpb.Session {
