@@ -146,6 +146,9 @@ func (c *resolveCache[V]) start(id string) (f *flight[V], started bool, err erro
 	if f := c.flights[id]; f != nil {
 		return f, false, nil
 	}
+	if f := c.landed(id); f != nil {
+		return f, false, nil
+	}
 	if c.life.Err() != nil {
 		return nil, false, errCacheClosed
 	}
@@ -153,6 +156,23 @@ func (c *resolveCache[V]) start(id string) (f *flight[V], started bool, err erro
 	c.flights[id] = f
 	c.pending.Go(func() { c.fly(id, f) })
 	return f, true, nil
+}
+
+// landed finds the result of a lookup that ended between the caller's look into
+// the stores and its turn at the lock, so that it need not be made again.
+func (c *resolveCache[V]) landed(id string) *flight[V] {
+	now := c.settings.now()
+	f := &flight[V]{done: make(chan struct{})}
+	close(f.done)
+	if known, ok := c.good.GetIfPresent(id); ok && now.Before(known.askAfter) {
+		f.value = known.value
+		return f
+	}
+	if no, ok := c.bad.GetIfPresent(id); ok && now.Before(no.until) {
+		f.err = no.err
+		return f
+	}
+	return nil
 }
 
 func (c *resolveCache[V]) fly(id string, f *flight[V]) {
@@ -239,9 +259,12 @@ func (a *entry[V]) afterFailure(now time.Time) *entry[V] {
 // afterEmpty keeps the value and remembers since when the platform has none.
 func (a *entry[V]) afterEmpty(now time.Time) *entry[V] {
 	next := *a
-	next.askAfter, next.failures = now.Add(deployingFor), 0
 	if next.emptySince.IsZero() {
 		next.emptySince = now
+	}
+	next.askAfter, next.failures = now.Add(deployingFor), 0
+	if end := next.emptySince.Add(keepWhileEmpty); end.Before(next.askAfter) {
+		next.askAfter = end
 	}
 	return &next
 }
