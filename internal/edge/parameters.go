@@ -2,8 +2,8 @@ package edge
 
 import (
 	"bytes"
-	"errors"
 	"io"
+	"mime"
 	"mime/multipart"
 	"net/http"
 	"net/url"
@@ -147,10 +147,20 @@ func readForm(r *http.Request, kind body) (form *parameters, content []byte, err
 // bounds it. The content of a file is a value like any other, so that source
 // code can be sent as one.
 func readMultipart(r *http.Request) (*parameters, error) {
-	reader, err := r.MultipartReader()
-	if err != nil {
+	_, parameters, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	boundary := parameters["boundary"]
+	if err != nil || boundary == "" {
 		return nil, errNotMultipart
 	}
+	content, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, err
+	}
+	// The reader takes some forms that were cut off for whole ones.
+	if !bytes.Contains(content, []byte("--"+boundary+"--")) {
+		return nil, errNotMultipart
+	}
+	reader := multipart.NewReader(bytes.NewReader(content), boundary)
 	p := newParameters()
 	for parts := 0; ; parts++ {
 		part, err := reader.NextRawPart()
@@ -158,7 +168,7 @@ func readMultipart(r *http.Request) (*parameters, error) {
 		case err == io.EOF:
 			return p, nil
 		case err != nil:
-			return nil, multipartError(err)
+			return nil, errNotMultipart
 		case parts == maxParameters:
 			return nil, errTooMany
 		}
@@ -171,19 +181,10 @@ func readMultipart(r *http.Request) (*parameters, error) {
 func (p *parameters) addPart(part *multipart.Part) error {
 	value, err := io.ReadAll(part)
 	if err != nil {
-		return multipartError(err)
+		return errNotMultipart
 	}
 	if part.FormName() == "" {
 		return nil
 	}
 	return p.add(part.FormName(), string(value))
-}
-
-// multipartError keeps the one error that is not about the form.
-func multipartError(err error) error {
-	var tooLarge *http.MaxBytesError
-	if errors.As(err, &tooLarge) {
-		return err
-	}
-	return errNotMultipart
 }
