@@ -20,6 +20,9 @@ const errorHeader = "X-Ingress-Error"
 func (e *Edge) render(w http.ResponseWriter, r *http.Request, f *failure) {
 	body, contentType := e.failureBody(r, f)
 	h := w.Header()
+	if res, ok := w.(*response); ok {
+		res.own = true
+	}
 	clear(h) // headers that a handler set for the answer it did not give
 	h.Set(errorHeader, string(f.reason))
 	h.Set("Cache-Control", "no-store")

@@ -12,6 +12,7 @@ import (
 type response struct {
 	http.ResponseWriter
 	tunnels  *tunnels
+	own      bool // the answer is a failure of ours
 	status   int
 	bytes    int64
 	hijacked net.Conn
@@ -21,8 +22,12 @@ type response struct {
 func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // WriteHeader notes the status. Informational ones are not the answer yet, but
-// for 101, which is the last.
+// for 101, which is the last. Only we may say that the ingress answered: an app
+// that says so would hide its own failures behind ours.
 func (w *response) WriteHeader(status int) {
+	if !w.own {
+		w.Header().Del(errorHeader)
+	}
 	if w.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
 		w.status = status
 	}
@@ -70,7 +75,7 @@ func (w *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 
 func (w *response) begin() {
 	if w.status == 0 {
-		w.status = http.StatusOK
+		w.WriteHeader(http.StatusOK)
 	}
 }
 

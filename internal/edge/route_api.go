@@ -226,7 +226,7 @@ func bodyKind(r *http.Request) body {
 	if r.ContentLength == 0 || r.Body == nil {
 		return noBody
 	}
-	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")) // unreadable parameters do not matter here
 	switch {
 	case kind == "application/x-www-form-urlencoded":
 		return formBody
@@ -234,8 +234,6 @@ func bodyKind(r *http.Request) body {
 		return multipartBody
 	case strings.HasPrefix(kind, "application/grpc"), kind == "application/octet-stream":
 		return opaqueBody
-	case err != nil && kind == "":
-		return jsonBody
 	}
 	return jsonBody
 }

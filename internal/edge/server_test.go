@@ -24,7 +24,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestFailuresArePagesForPeopleAndJSONForPrograms(t *testing.T) {
 	r := newRig(t, nil)
-	r.backends["dead"] = Backend{Origin: Remote, URL: *mustURL(t, "http://127.0.0.1:1")}
+	r.backends["dead"] = Backend{Origin: Remote, URL: *addressOf(t, "http://127.0.0.1:1")}
 	r.backends["soon"] = Backend{}
 	for _, test := range []struct {
 		address string
@@ -142,6 +142,52 @@ func TestManagedBackendWithoutActivator(t *testing.T) {
 	r.backends["site"] = Backend{Key: "site", Origin: Managed}
 	r.get("site.app.test/").wantFailure(t, 503, ReasonNotAwake)
 }
+
+func TestAppsCannotSpeakForTheIngress(t *testing.T) {
+	r := newRig(t, nil)
+	for id, write := range map[string]func(http.ResponseWriter){
+		"explicit": func(w http.ResponseWriter) { w.WriteHeader(500) },
+		"implicit": func(w http.ResponseWriter) { _, _ = io.WriteString(w, "x") },
+	} {
+		r.backends[id] = backend(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set(errorHeader, "deploying")
+			write(w)
+		})
+		if res := r.get(id + ".app.test/"); res.Header.Get(errorHeader) != "" {
+			t.Errorf("%s: the app's %q got through", id, res.Header.Get(errorHeader))
+		}
+	}
+}
+
+func TestImpatientVisitorsAreOnlyInTheLog(t *testing.T) {
+	entered, release := make(chan struct{}), make(chan struct{})
+	r := newRig(t, nil, func(c *Config) {
+		c.Apps = resolverFunc(func(context.Context, string) (Backend, error) {
+			close(entered)
+			<-release
+			return Backend{}, errOutage
+		})
+	})
+	defer close(release)
+	ctx, leave := context.WithCancel(t.Context())
+	req, err := http.NewRequestWithContext(ctx, "GET", "http://hello.app.test/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		<-entered
+		leave()
+	}()
+	if _, err := r.client.Do(req); !errors.Is(err, context.Canceled) {
+		t.Fatalf("got %v", err)
+	}
+	waitFor(t, func() bool { return strings.Contains(r.log.String(), `"reason":"client_gone"`) })
+}
+
+// resolverFunc is a Resolver made of a function.
+type resolverFunc func(context.Context, string) (Backend, error)
+
+func (f resolverFunc) Resolve(ctx context.Context, id string) (Backend, error) { return f(ctx, id) }
 
 func TestIndexListsTheRoutes(t *testing.T) {
 	r := newRig(t, nil)
@@ -371,9 +417,9 @@ func TestConfigsThatMakeNoSense(t *testing.T) {
 	good := Config{Hosts: testHosts, Platform: http.NotFoundHandler(), Transport: http.DefaultTransport}
 	for name, change := range map[string]func(*Config){
 		"Platform":      func(c *Config) { c.Platform = nil },
-		"PlatformURL":   func(c *Config) { c.PlatformURL = mustURL(t, "http://a.test") },
+		"PlatformURL":   func(c *Config) { c.PlatformURL = addressOf(t, "http://a.test") },
 		"Transport":     func(c *Config) { c.Transport = nil },
-		"PublicResolve": func(c *Config) { c.Platform, c.PlatformURL, c.PublicResolve = nil, mustURL(t, "http://a.test"), true },
+		"PublicResolve": func(c *Config) { c.Platform, c.PlatformURL, c.PublicResolve = nil, addressOf(t, "http://a.test"), true },
 		"limit":         func(c *Config) { c.Limits.BodyBytes = -1 },
 		"redirect host": func(c *Config) { c.VerifyRedirectHosts = []string{"a b"} },
 		"apps domain":   func(c *Config) { c.Hosts.AppsDomain = "a b" },
