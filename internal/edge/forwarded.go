@@ -256,12 +256,12 @@ func (j journey) write(out http.Header) {
 	}
 	delete(out, "Forwarded")
 	delete(out, "X-Forwarded-For")
+	values := []string{j.visitor.host, j.visitor.scheme, "", ""} // one allocation for all four
+	out["X-Forwarded-Host"], out["X-Forwarded-Proto"] = values[0:1:1], values[1:2:2]
 	if len(j.hops) > 0 {
-		out["X-Forwarded-For"] = []string{j.list()}
-		out["Forwarded"] = []string{j.elements()}
+		values[2], values[3] = j.list(), j.elements()
+		out["X-Forwarded-For"], out["Forwarded"] = values[2:3:3], values[3:4:4]
 	}
-	out["X-Forwarded-Host"] = []string{j.visitor.host}
-	out["X-Forwarded-Proto"] = []string{j.visitor.scheme}
 }
 
 func (j journey) list() string {

@@ -20,7 +20,6 @@ func (p *proxy) platform(base *url.URL) handler {
 			url:       base,
 			node:      p.Node,
 			journey:   p.Forwarded.journey(r),
-			upgraded:  p.Upgraded,
 			record:    recordOf(r),
 			request:   withoutMicro,
 			response:  assumeJSON,

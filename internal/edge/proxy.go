@@ -39,10 +39,6 @@ type proxyConfig struct {
 	IsPlatformKey func(credential string) bool
 	// Node names us in CDN-Loop; empty means defaultNode.
 	Node string
-	// Upgraded is told of each connection that changed protocols, and calls done
-	// when it has ended. net/http forgets such connections; whoever shuts down must
-	// wait for them, and may close them. Nil means that nobody wants to know.
-	Upgraded func(net.Conn) (done func())
 	// Logger gets what went wrong after an answer had begun. Nil discards.
 	Logger *slog.Logger
 }
@@ -58,9 +54,6 @@ func newProxy(c proxyConfig) *proxy {
 	c.Node = cmp.Or(c.Node, defaultNode)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
-	}
-	if c.Upgraded == nil {
-		c.Upgraded = func(net.Conn) func() { return func() {} }
 	}
 	p := &proxy{proxyConfig: c}
 	p.reverse = &httputil.ReverseProxy{
@@ -85,7 +78,6 @@ type hop struct {
 	request   func(http.Header)    // what the route does to the headers on the way out
 	response  func(*http.Response) // and to the answer
 	early     func(http.Header)    // and to the headers of a 1xx, or nil
-	upgraded  func(net.Conn) func()
 	record    *record
 	answer    *answer
 	body      *visitorBody
@@ -116,13 +108,12 @@ func (p *proxy) serve(w http.ResponseWriter, r *http.Request, t target) *failure
 
 func (p *proxy) newHop(r *http.Request, t target) *hop {
 	h := &hop{
-		url:      &t.URL,
-		node:     p.Node,
-		journey:  p.Forwarded.journey(r),
-		upgraded: p.Upgraded,
-		record:   recordOf(r),
-		request:  func(header http.Header) { withholdKeys(header, p.IsPlatformKey) },
-		early:    func(header http.Header) { confineCookies(header, p.TenantDomains()) },
+		url:     &t.URL,
+		node:    p.Node,
+		journey: p.Forwarded.journey(r),
+		record:  recordOf(r),
+		request: func(header http.Header) { withholdKeys(header, p.IsPlatformKey) },
+		early:   func(header http.Header) { confineCookies(header, p.TenantDomains()) },
 	}
 	h.transport = p.transportFor(t)
 	if t.URL.Host == "" {
@@ -192,8 +183,7 @@ func (p *proxy) refuseLoop(r *http.Request) *failure {
 
 // send takes the hop. A failure means that nothing was written.
 func (p *proxy) send(w http.ResponseWriter, r *http.Request, h *hop, explain func(error) *failure) *failure {
-	h.answer = &answer{ResponseWriter: w, hop: h, ended: func() {}}
-	defer func() { h.answer.ended() }()
+	h.answer = &answer{ResponseWriter: w, early: h.early}
 	ctx := upstream.WithRetryNotice(r.Context(), func() { h.record.retried = true })
 	in := r.WithContext(context.WithValue(ctx, hopKey{}, h))
 	if r.Body != nil && r.ContentLength != 0 {
@@ -228,7 +218,7 @@ func (p *proxy) unanswered(r *http.Request, h *hop, explain func(error) *failure
 		if f := bodyFailure(h.body.failed()); f != nil {
 			return f
 		}
-	case r.Context().Err() == nil:
+	case !errors.Is(r.Context().Err(), context.Canceled):
 		return explain(h.err)
 	}
 	h.record.reason, h.record.cause = ReasonClientGone, h.err
@@ -377,9 +367,8 @@ func (hopTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 // answer is the visitor's ResponseWriter as ReverseProxy sees it.
 type answer struct {
 	http.ResponseWriter
-	hop      *hop
+	early    func(http.Header)
 	hijacked bool
-	ended    func() // what Upgraded returned
 }
 
 // Unwrap lets http.ResponseController reach what the server's writer can do.
@@ -387,20 +376,19 @@ func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
 // WriteHeader lets the route see the headers of interim answers, too.
 func (a *answer) WriteHeader(status int) {
-	if status < http.StatusOK && a.hop.early != nil {
-		a.hop.early(a.Header())
+	if status < http.StatusOK && a.early != nil {
+		a.early(a.Header())
 	}
 	a.ResponseWriter.WriteHeader(status)
 }
 
-// Hijack takes the connection over for another protocol, and tells Upgraded.
+// Hijack takes the connection over for another protocol.
 func (a *answer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, buffered, err := http.NewResponseController(a.ResponseWriter).Hijack()
 	if err != nil {
 		return nil, nil, err
 	}
 	a.hijacked = true
-	a.ended = a.hop.upgraded(conn)
 	return &upgradedConn{Conn: conn, early: buffered.Reader}, buffered, nil
 }
 

@@ -19,12 +19,17 @@ import (
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	a := newAttempt(req)
 	res, err := t.pooled.RoundTrip(a.request)
-	if err == nil || !a.mayRepeat(err) {
+	if err == nil {
 		a.body.release()
-		return res, a.explain(err)
+		return a.follow(res), nil
 	}
-	noticeRetry(req.Context())
-	return t.fresh.RoundTrip(req)
+	a.cancel(err)
+	if a.mayRepeat(err) {
+		noticeRetry(req.Context())
+		return t.fresh.RoundTrip(req)
+	}
+	a.body.release()
+	return nil, a.explain(err)
 }
 
 type retryNoticeKey struct{}
@@ -56,6 +61,7 @@ var ErrStale = errors.New("backend closed a reused connection without answering"
 // Over HTTP/2 the attempt does nothing: there net/http repeats only requests the
 // backend has promised not to have processed (RFC 9113 8.7).
 type attempt struct {
+	parent   context.Context // the caller's
 	request  *http.Request
 	body     *heldBody // nil when the request has none
 	cancel   context.CancelCauseFunc
@@ -67,7 +73,7 @@ type attempt struct {
 }
 
 func newAttempt(req *http.Request) *attempt {
-	a := &attempt{}
+	a := &attempt{parent: req.Context()}
 	ctx, cancel := context.WithCancelCause(req.Context())
 	a.cancel = cancel
 	a.request = req.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
@@ -120,7 +126,7 @@ func counting(conn net.Conn) *countingConn {
 // mayRepeat decides after an error whether the request may be sent again. On a
 // new connection it may not: a backend that hangs up on one will do so again.
 func (a *attempt) mayRepeat(err error) bool {
-	if !a.reused || a.request.Context().Err() != nil && !a.ended || a.answered.Load() {
+	if !a.reused || a.answered.Load() || a.parent.Err() != nil {
 		return false
 	}
 	if a.conn.written.Load() == a.before {
@@ -145,10 +151,35 @@ func isHangUp(err error) bool {
 	return errors.Is(err, io.EOF) || errors.As(err, &network) && !network.Timeout()
 }
 
+// explain returns the error for the caller. What net/http says of an attempt that
+// was ended is only that it was.
 func (a *attempt) explain(err error) error {
-	if err != nil && a.ended {
+	if a.ended && a.parent.Err() == nil {
 		return ErrStale
 	}
+	return err
+}
+
+// follow lets go of the attempt's context once the answer's body has ended. An
+// upgraded connection must stay what it is, a writer too; its context goes with
+// the caller's.
+func (a *attempt) follow(res *http.Response) *http.Response {
+	if res.StatusCode != http.StatusSwitchingProtocols {
+		res.Body = &followedBody{ReadCloser: res.Body, cancel: a.cancel}
+	}
+	return res
+}
+
+// followedBody ends a context when it is closed.
+type followedBody struct {
+	io.ReadCloser
+	cancel context.CancelCauseFunc
+}
+
+// Close implements io.Closer.
+func (b *followedBody) Close() error {
+	err := b.ReadCloser.Close()
+	b.cancel(nil)
 	return err
 }
 
