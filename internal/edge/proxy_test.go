@@ -22,9 +22,12 @@ import (
 
 	"github.com/coder/websocket"
 	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
 
 	"github.com/m3o/ingress/internal/upstream"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const patience = 10 * time.Second
 
@@ -226,6 +229,7 @@ func transparencyCases() map[string]string {
 		"post":                  "POST /x" + host + "Content-Length: 3\r\n\r\nabc",
 		"post nothing":          "POST /x" + host + "Content-Length: 0\r\n\r\n",
 		"chunked":               "PUT /x" + host + "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n",
+		"large upload":          "POST /x" + host + "Content-Length: 3000000\r\n\r\n" + strings.Repeat("0123456789", 300_000),
 		"chunked get":           "GET /x" + host + "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
 		"get with a body":       "GET /x" + host + "Content-Length: 3\r\n\r\nabc",
 		"delete with a body":    "DELETE /x" + host + "Content-Length: 3\r\n\r\nabc",
