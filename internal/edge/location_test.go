@@ -10,7 +10,7 @@ import (
 )
 
 func relocationFor(t testing.TB, backend string) relocation {
-	u := mustURL(t, backend)
+	u := parseBackend(t, backend)
 	return newRelocation(&u, visitor{scheme: "https", host: "shop.app.example.com"})
 }
 

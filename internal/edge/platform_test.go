@@ -15,7 +15,7 @@ import (
 )
 
 func newPlatformFront(t *testing.T, address string, options ...func(*proxyConfig)) *httptest.Server {
-	base := mustURL(t, address)
+	base := parseBackend(t, address)
 	return newFront(t, newTestProxy(t, options...).platform(&base))
 }
 
@@ -104,7 +104,7 @@ func TestThePlatformMayNotBeOurselves(t *testing.T) {
 	var front *httptest.Server
 	p := newTestProxy(t)
 	front = newFront(t, func(w http.ResponseWriter, r *http.Request) *failure {
-		base := mustURL(t, front.URL)
+		base := parseBackend(t, front.URL)
 		return p.platform(&base)(w, r)
 	})
 	g := exchange(t, addressOf(front), "GET /v1/x HTTP/1.1\r\nHost: localhost\r\n\r\n")

@@ -58,7 +58,7 @@ func TestFailures(t *testing.T) {
 			var served *failure
 			front := newFront(t, func(w http.ResponseWriter, r *http.Request) *failure {
 				r.Body = http.MaxBytesReader(w, r.Body, 1000)
-				served = p.serve(w, r, target{Backend: Backend{URL: mustURL(t, "http://"+c.address), Origin: Registered}})
+				served = p.serve(w, r, target{Backend: Backend{URL: parseBackend(t, "http://"+c.address), Origin: Registered}})
 				return served
 			})
 			body := strings.Repeat("x", 2000)
@@ -81,8 +81,10 @@ func TestFailures(t *testing.T) {
 	}
 }
 
+// noTransport marks a configuration without a transport for registered backends.
 var noTransport = forbiddenTransport{}
 
+// closedPort returns an address at which nobody listens.
 func closedPort(t *testing.T) string {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

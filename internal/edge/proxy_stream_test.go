@@ -47,6 +47,8 @@ func TestEachPieceOfABodyIsForwardedAsItComes(t *testing.T) {
 	}
 }
 
+// TestBothDirectionsFlowAtOnce has a backend echo each line before the visitor
+// sends the next.
 func TestBothDirectionsFlowAtOnce(t *testing.T) {
 	backend := newBackend(t, func(w http.ResponseWriter, r *http.Request) {
 		control := http.NewResponseController(w)
@@ -82,6 +84,8 @@ func TestBothDirectionsFlowAtOnce(t *testing.T) {
 	}
 }
 
+// TestContinueIsTheBackendsToSay checks that the visitor is told to go on only
+// once the backend has said so, and that its refusal needs no body.
 func TestContinueIsTheBackendsToSay(t *testing.T) {
 	var bodies atomic.Int64
 	address := rawBackend(t, func(c net.Conn, in *bufio.Reader) {
@@ -171,6 +175,8 @@ func TestWebSocketsPass(t *testing.T) {
 	<-served
 }
 
+// TestBytesAroundAnUpgradeAreNotLost sends data together with the request and
+// with the answer, and has each side end its half alone.
 func TestBytesAroundAnUpgradeAreNotLost(t *testing.T) {
 	address := rawBackend(t, func(c net.Conn, in *bufio.Reader) {
 		if _, err := http.ReadRequest(in); err != nil {
@@ -197,6 +203,7 @@ func TestBytesAroundAnUpgradeAreNotLost(t *testing.T) {
 	}
 }
 
+// TestALeaseIsReleasedOnceWhenTheBodyHasEnded covers each way a request can end.
 func TestALeaseIsReleasedOnceWhenTheBodyHasEnded(t *testing.T) {
 	finish := make(chan struct{})
 	backend := newBackend(t, func(w http.ResponseWriter, r *http.Request) {
@@ -231,9 +238,9 @@ func TestALeaseIsReleasedOnceWhenTheBodyHasEnded(t *testing.T) {
 		if r.URL.Path == "/static" {
 			lease.Transport, lease.Handler = nil, http.NotFoundHandler()
 		}
-		b := Backend{URL: mustURL(t, backend.URL), Origin: Managed}
+		b := Backend{URL: parseBackend(t, backend.URL), Origin: Managed}
 		if r.URL.Path == "/refused" {
-			b.URL = mustURL(t, refused)
+			b.URL = parseBackend(t, refused)
 		}
 		return p.serve(w, r, target{Backend: b, Lease: lease})
 	})

@@ -23,11 +23,9 @@ import (
 const patience = 10 * time.Second
 
 // testKey is the platform's key in these tests.
-
 const testKey = "m3o_platformkey"
 
 // newTestProxy returns a proxy over a real transport, changed by the options.
-
 func newTestProxy(t testing.TB, options ...func(*proxyConfig)) *proxy {
 	transport := upstream.New(upstream.Options{})
 	t.Cleanup(transport.CloseIdleConnections)
@@ -44,9 +42,7 @@ func newTestProxy(t testing.TB, options ...func(*proxyConfig)) *proxy {
 }
 
 // newFront returns a server whose every request takes the handler. It renders
-
 // failures barely, as errors.go does at length.
-
 func newFront(t testing.TB, serve handler) *httptest.Server {
 	front := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if f := serve(w, r); f != nil {
@@ -61,7 +57,6 @@ func newFront(t testing.TB, serve handler) *httptest.Server {
 }
 
 // newAppFront returns a front for one backend.
-
 func newAppFront(t testing.TB, p *proxy, b Backend) *httptest.Server {
 	return newFront(t, func(w http.ResponseWriter, r *http.Request) *failure {
 		return p.serve(w, r, target{Backend: b})
@@ -76,7 +71,7 @@ func newBackend(t testing.TB, h http.HandlerFunc) *httptest.Server {
 	return backend
 }
 
-func mustURL(t testing.TB, s string) url.URL {
+func parseBackend(t testing.TB, s string) url.URL {
 	t.Helper()
 	u, err := url.Parse(s)
 	if err != nil {
@@ -86,11 +81,10 @@ func mustURL(t testing.TB, s string) url.URL {
 }
 
 func preserving(t testing.TB, address string) Backend {
-	return Backend{URL: mustURL(t, address), PreserveHost: true}
+	return Backend{URL: parseBackend(t, address), PreserveHost: true}
 }
 
 // rawBackend accepts connections and gives each to serve in a goroutine of its own.
-
 func rawBackend(t testing.TB, serve func(c net.Conn, in *bufio.Reader)) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -114,7 +108,6 @@ func rawBackend(t testing.TB, serve func(c net.Conn, in *bufio.Reader)) string {
 }
 
 // dial opens a connection that cannot block a test for ever.
-
 func dial(t testing.TB, address string) net.Conn {
 	t.Helper()
 	c, err := net.Dial("tcp", address)
@@ -129,50 +122,7 @@ func dial(t testing.TB, address string) net.Conn {
 }
 
 // addressOf returns the host and port of a test server.
-
 func addressOf(s *httptest.Server) string { return s.Listener.Addr().String() }
-
-// requestSeen is what a backend saw of a request.
-
-// answerGot is what a client got for an answer.
-
-// exchange sends raw bytes and returns the answer.
-
-// forgetEmptyFraming makes the ways to send an empty body equal: framing is each
-
-// hop's own affair (RFC 9112 6.1).
-
-// addedHeaders are those the proxy tells the backend about the way.
-
-// TestTheVisitorCannotTellThatAProxyIsThere sends each request to the backend
-
-// directly and through the proxy: the backend must see, and the visitor must get,
-
-// the same.
-
-// transparencyCases are whole requests. The header Answer tells the backend how to
-
-// answer.
-
-// answerAs gives the answer the request asks for.
-
-// TestBothDirectionsFlowAtOnce has a backend echo each line before the visitor
-
-// sends the next.
-
-// TestContinueIsTheBackendsToSay checks that the visitor is told to go on only
-
-// once the backend has said so, and that its refusal needs no body.
-
-// TestBytesAroundAnUpgradeAreNotLost sends data together with the request and
-
-// with the answer, and has each side end its half alone.
-
-// noTransport marks a configuration without a transport for registered backends.
-
-// closedPort returns an address at which nobody listens.
-
-// TestALeaseIsReleasedOnceWhenTheBodyHasEnded covers each way a request can end.
 
 func TestASiteWithoutAProcessSeesARequestLikeAProcess(t *testing.T) {
 	var header http.Header

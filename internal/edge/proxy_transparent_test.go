@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
+// requestSeen is what a backend saw of a request.
 type requestSeen struct {
 	Method, Target, Host, Body string
 	Header, Trailer            http.Header
@@ -20,6 +21,7 @@ type requestSeen struct {
 	Encoding                   []string
 }
 
+// answerGot is what a client got for an answer.
 type answerGot struct {
 	Status          int
 	Body            string
@@ -29,6 +31,7 @@ type answerGot struct {
 	Interim         []string
 }
 
+// exchange sends raw bytes and returns the answer.
 func exchange(t *testing.T, address, request string) answerGot {
 	t.Helper()
 	c := dial(t, address)
@@ -59,6 +62,8 @@ func exchange(t *testing.T, address, request string) answerGot {
 	}
 }
 
+// forgetEmptyFraming makes the ways to send an empty body equal: framing is each
+// hop's own affair (RFC 9112 6.1).
 func (g *answerGot) forgetEmptyFraming() {
 	if g.Body == "" && g.Encoding != nil {
 		g.Encoding, g.Length = nil, 0
@@ -66,8 +71,12 @@ func (g *answerGot) forgetEmptyFraming() {
 	}
 }
 
+// addedHeaders are those the proxy tells the backend about the way.
 var addedHeaders = []string{"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "Forwarded", "Cdn-Loop"}
 
+// TestTheVisitorCannotTellThatAProxyIsThere sends each request to the backend
+// directly and through the proxy: the backend must see, and the visitor must get,
+// the same.
 func TestTheVisitorCannotTellThatAProxyIsThere(t *testing.T) {
 	var last requestSeen
 	backend := newBackend(t, func(w http.ResponseWriter, r *http.Request) {
@@ -102,6 +111,8 @@ func TestTheVisitorCannotTellThatAProxyIsThere(t *testing.T) {
 	}
 }
 
+// transparencyCases are whole requests. The header Answer tells the backend how to
+// answer.
 func transparencyCases() map[string]string {
 	const host = " HTTP/1.1\r\nHost: shop.app.example.com\r\n"
 	cases := map[string]string{
@@ -144,6 +155,7 @@ func transparencyCases() map[string]string {
 	return cases
 }
 
+// answerAs gives the answer the request asks for.
 func answerAs(t *testing.T, w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	switch answer := r.Header.Get("Answer"); answer {
@@ -283,9 +295,9 @@ func TestTheHostIsTheBackendsOwnUnlessItIsPreserved(t *testing.T) {
 		host     string
 		location string
 	}{
-		{Backend{URL: mustURL(t, backend.URL+"/base"), Origin: Registered}, own, "http://shop.app.example.com/login"},
-		{Backend{URL: mustURL(t, backend.URL+"/base"), Origin: Remote}, own, "http://shop.app.example.com/login"},
-		{Backend{URL: mustURL(t, backend.URL+"/base"), PreserveHost: true}, "shop.app.example.com", "http://shop.app.example.com/base/login"},
+		{Backend{URL: parseBackend(t, backend.URL+"/base"), Origin: Registered}, own, "http://shop.app.example.com/login"},
+		{Backend{URL: parseBackend(t, backend.URL+"/base"), Origin: Remote}, own, "http://shop.app.example.com/login"},
+		{Backend{URL: parseBackend(t, backend.URL+"/base"), PreserveHost: true}, "shop.app.example.com", "http://shop.app.example.com/base/login"},
 	} {
 		front := newAppFront(t, newTestProxy(t), c.backend)
 		g := exchange(t, addressOf(front), "GET /x HTTP/1.1\r\nHost: shop.app.example.com\r\n\r\n")
