@@ -279,7 +279,7 @@ func (b *lockedBuffer) String() string {
 	return b.buf.String()
 }
 
-func addressOf(t *testing.T, s string) *url.URL {
+func urlOf(t *testing.T, s string) *url.URL {
 	t.Helper()
 	u, err := url.Parse(s)
 	if err != nil {

@@ -24,7 +24,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestFailuresArePagesForPeopleAndJSONForPrograms(t *testing.T) {
 	r := newRig(t, nil)
-	r.backends["dead"] = Backend{Origin: Remote, URL: *addressOf(t, "http://127.0.0.1:1")}
+	r.backends["dead"] = Backend{Origin: Remote, URL: *urlOf(t, "http://127.0.0.1:1")}
 	r.backends["soon"] = Backend{}
 	for _, test := range []struct {
 		address string
@@ -417,12 +417,12 @@ func TestConfigsThatMakeNoSense(t *testing.T) {
 	good := Config{Hosts: testHosts, Platform: http.NotFoundHandler(), Transport: http.DefaultTransport}
 	for name, change := range map[string]func(*Config){
 		"Platform":      func(c *Config) { c.Platform = nil },
-		"PlatformURL":   func(c *Config) { c.PlatformURL = addressOf(t, "http://a.test") },
+		"PlatformURL":   func(c *Config) { c.PlatformURL = urlOf(t, "http://a.test") },
 		"Transport":     func(c *Config) { c.Transport = nil },
-		"PublicResolve": func(c *Config) { c.Platform, c.PlatformURL, c.PublicResolve = nil, addressOf(t, "http://a.test"), true },
+		"PublicResolve": func(c *Config) { c.Platform, c.PlatformURL, c.PublicResolve = nil, urlOf(t, "http://a.test"), true },
 		"limit":         func(c *Config) { c.Limits.BodyBytes = -1 },
 		"redirect host": func(c *Config) { c.VerifyRedirectHosts = []string{"a b"} },
-		"apps domain":   func(c *Config) { c.Hosts.AppsDomain = "a b" },
+		"apps-domain":   func(c *Config) { c.Hosts.AppsDomain = "a b" },
 	} {
 		c := good
 		change(&c)
