@@ -45,6 +45,9 @@ func ParseBackend(text string) (*url.URL, error) {
 		return nil, invalid("backend", "the URL must have a host of letters, digits, dots and hyphens, or an IP address, and a port from 1 to 65535 if any")
 	}
 	u.Host = strings.ToLower(u.Host)
+	if n := len(u.String()); n > maxBackend { // escaping makes it longer
+		return nil, invalid("backend", "the URL, escaped, has %d bytes and at most %d are allowed", n, maxBackend)
+	}
 	return u, nil
 }
 

@@ -98,6 +98,7 @@ var backends = map[string]string{
 	"http://'; DROP TABLE workloads; --/":     "",
 	"http://" + strings.Repeat("a", 254):      "",
 	"http://a.b/" + strings.Repeat("a", 2038): "",
+	"http://a.b/" + strings.Repeat("ü", 1000): "",
 }
 
 func TestBackendsAreParsed(t *testing.T) {
