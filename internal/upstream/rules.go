@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -57,7 +58,7 @@ func (r *Rules) Check(ctx context.Context, u *url.URL) error {
 	}
 	addrs, err := resolver.LookupNetIP(ctx, "ip", u.Hostname())
 	if err != nil {
-		return fmt.Errorf("look up the backend's host: %w", err)
+		return fmt.Errorf("the backend's host %s cannot be found: %s", u.Hostname(), lookupFailure(err))
 	}
 	for _, addr := range addrs {
 		if err := r.check(netip.AddrPortFrom(addr, port)); err != nil {
@@ -65,6 +66,17 @@ func (r *Rules) Check(ctx context.Context, u *url.URL) error {
 		}
 	}
 	return nil
+}
+
+// lookupFailure says why a name has no address. The resolver's own words name
+// the operator's name server, and the text is shown to whoever registers a
+// backend.
+func lookupFailure(err error) string {
+	var failed *net.DNSError
+	if errors.As(err, &failed) && failed.IsNotFound {
+		return "there is no such name"
+	}
+	return "the name server did not answer; try again"
 }
 
 // malformed says what is wrong with the URL itself, or nothing.

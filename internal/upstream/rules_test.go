@@ -212,6 +212,20 @@ func TestANameThatDoesNotResolveIsAnError(t *testing.T) {
 	}
 }
 
+func TestAFailedLookupDoesNotShowTheNameServer(t *testing.T) {
+	u, err := url.Parse("http://nowhere.invalid")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resolver := &net.Resolver{PreferGo: true, Dial: func(_ context.Context, network, _ string) (net.Conn, error) {
+		return nil, &net.OpError{Op: "dial", Net: network, Err: errors.New("192.0.2.53 refused")}
+	}}
+	err = (&Rules{Resolver: resolver}).Check(t.Context(), u)
+	if err == nil || !strings.Contains(err.Error(), "nowhere.invalid") || strings.Contains(err.Error(), "192.0.2.53") {
+		t.Errorf("error %v", err)
+	}
+}
+
 // FuzzDisguises checks that an IPv4 address is refused in every form it can take.
 func FuzzDisguises(f *testing.F) {
 	f.Add(uint32(0x7f000001))
