@@ -13,24 +13,24 @@ import (
 	"testing"
 )
 
-// seen is what the platform got.
-type seen struct {
+// apiCall is what the platform got.
+type apiCall struct {
 	method, uri, body string
 	length            int64
 	header            http.Header
 }
 
 // newAPIRig starts a rig whose platform records calls and answers {}.
-func newAPIRig(t *testing.T, change ...func(*Config)) (*rig, *seen) {
+func newAPIRig(t *testing.T, change ...func(*Config)) (*rig, *apiCall) {
 	t.Helper()
-	got := &seen{}
+	got := &apiCall{}
 	r := newRig(t, func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
 			w.WriteHeader(http.StatusRequestEntityTooLarge)
 			return
 		}
-		*got = seen{r.Method, r.RequestURI, string(body), r.ContentLength, r.Header.Clone()}
+		*got = apiCall{r.Method, r.RequestURI, string(body), r.ContentLength, r.Header.Clone()}
 		if r.URL.RequestURI() != r.RequestURI {
 			t.Errorf("URL %s and RequestURI %s differ", r.URL.RequestURI(), r.RequestURI)
 		}
@@ -209,7 +209,7 @@ func TestBadCallsAreRefusedInJSON(t *testing.T) {
 		{"large on /v1", "/v1/a/b", "application/json", strings.Repeat(" ", 4<<20+1), 413, ReasonBodyTooLarge},
 		{"long", "/api/a/b?x=" + strings.Repeat("a", 16<<10), "", "", 414, ReasonURLTooLong},
 	} {
-		*got = seen{}
+		*got = apiCall{}
 		res := r.do("POST", "own.test"+test.path, test.body, "Content-Type", test.contentType)
 		res.wantFailure(t, test.status, test.reason)
 		var answer struct {
@@ -272,10 +272,10 @@ func TestOnlyBareResolvesArePublic(t *testing.T) {
 }
 
 func TestRemotePlatformGetsTheCall(t *testing.T) {
-	got := &seen{}
+	got := &apiCall{}
 	remote := backend(t, func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
-		*got = seen{r.Method, r.RequestURI, string(body), r.ContentLength, r.Header.Clone()}
+		*got = apiCall{r.Method, r.RequestURI, string(body), r.ContentLength, r.Header.Clone()}
 		w.Header()["Content-Type"] = nil
 		w.WriteHeader(http.StatusTeapot)
 		_, _ = io.WriteString(w, `{"id":"theirs"}`)
