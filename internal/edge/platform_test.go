@@ -23,9 +23,9 @@ func TestThePlatformGetsTheCallersRequestAndNothingOfOurs(t *testing.T) {
 	var r *http.Request
 	remote := newBackend(t, func(_ http.ResponseWriter, in *http.Request) { r = in })
 	front := newPlatformFront(t, remote.URL+"/base")
-	exchange(t, addressOf(front), "POST /v1/app/Run?a=%zz HTTP/1.1\r\nHost: localhost:8080\r\nAuthorization: Bearer "+testKey+"\r\n"+
+	exchange(t, listenAddress(front), "POST /v1/app/Run?a=%zz HTTP/1.1\r\nHost: localhost:8080\r\nAuthorization: Bearer "+testKey+"\r\n"+
 		"Micro-Namespace: evil\r\nmicro-id: 1\r\nMicrophone: on\r\nContent-Length: 2\r\n\r\n{}")
-	if r.RequestURI != "/base/v1/app/Run?a=%zz" || r.Host != addressOf(remote) || r.Method != "POST" {
+	if r.RequestURI != "/base/v1/app/Run?a=%zz" || r.Host != listenAddress(remote) || r.Method != "POST" {
 		t.Errorf("%s %s %s", r.Method, r.Host, r.RequestURI)
 	}
 	if have := r.Header["Authorization"]; len(have) != 1 || have[0] != "Bearer "+testKey {
@@ -37,7 +37,7 @@ func TestThePlatformGetsTheCallersRequestAndNothingOfOurs(t *testing.T) {
 		}
 	}
 
-	exchange(t, addressOf(front), "GET /v1/app/Run HTTP/1.1\r\nHost: localhost:8080\r\n\r\n")
+	exchange(t, listenAddress(front), "GET /v1/app/Run HTTP/1.1\r\nHost: localhost:8080\r\n\r\n")
 	if have, ok := r.Header["Authorization"]; ok {
 		t.Errorf("Authorization %q was added", have)
 	}
@@ -64,7 +64,7 @@ func TestThePlatformsAnswerIsKept(t *testing.T) {
 					fmt.Fprintf(conn, c.answer+"%.0[1]s", r.Host)
 				}
 			})
-			g := exchange(t, addressOf(newPlatformFront(t, "http://"+address)), "GET /v1/x HTTP/1.1\r\nHost: localhost\r\n\r\n")
+			g := exchange(t, listenAddress(newPlatformFront(t, "http://"+address)), "GET /v1/x HTTP/1.1\r\nHost: localhost\r\n\r\n")
 			want := c.header
 			if want != "" {
 				want = fmt.Sprintf(want, address)
@@ -93,7 +93,7 @@ func TestAPlatformThatDoesNotAnswerIsDown(t *testing.T) {
 		"silent":   {silent, 504},
 	} {
 		front := newPlatformFront(t, "http://"+c.address, func(config *proxyConfig) { config.Transport = impatient })
-		g := exchange(t, addressOf(front), "GET /v1/x HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		g := exchange(t, listenAddress(front), "GET /v1/x HTTP/1.1\r\nHost: localhost\r\n\r\n")
 		if g.Status != c.status || g.Header.Get("X-Ingress-Error") != string(ReasonPlatformDown) {
 			t.Errorf("%s: %+v", name, g)
 		}
@@ -107,7 +107,7 @@ func TestThePlatformMayNotBeOurselves(t *testing.T) {
 		base := parseBackend(t, front.URL)
 		return p.platform(&base)(w, r)
 	})
-	g := exchange(t, addressOf(front), "GET /v1/x HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	g := exchange(t, listenAddress(front), "GET /v1/x HTTP/1.1\r\nHost: localhost\r\n\r\n")
 	if g.Status != http.StatusLoopDetected || g.Header.Get("X-Ingress-Error") != string(ReasonLoop) {
 		t.Errorf("%+v", g)
 	}

@@ -39,13 +39,13 @@ func TestFailures(t *testing.T) {
 		"silent":             {address: silent, transport: impatient, status: 504, reason: ReasonBackendTimeout},
 		"hangs up":           {address: rude, status: 502, reason: ReasonBackendBroken},
 		"not HTTP":           {address: foreign, status: 502, reason: ReasonBackendBroken},
-		"forbidden":          {address: addressOf(fine), transport: strict, status: 502, reason: ReasonBackendForbidden},
-		"no rules":           {address: addressOf(fine), transport: noTransport, status: 502, reason: ReasonBackendForbidden},
-		"loop":               {address: addressOf(fine), request: "CDN-Loop: a, m3o-ingress\r\nCDN-Loop: M3O-Ingress; x=\"a,m3o-ingress\", m3o-ingress\r\n", status: 508, reason: ReasonLoop},
-		"no loop":            {address: addressOf(fine), request: "CDN-Loop: m3o-ingress, m3o-ingressx, m3o-ingress, other\r\n", status: 200},
-		"too large":          {address: addressOf(fine), request: "Content-Length: 2000\r\n", status: 413, reason: ReasonBodyTooLarge},
-		"too large, chunked": {address: addressOf(fine), request: "Transfer-Encoding: chunked\r\n", status: 413, reason: ReasonBodyTooLarge},
-		"bad chunk":          {address: addressOf(fine), request: "Transfer-Encoding: chunked\r\nX-Bad: 1\r\n", status: 400, reason: ReasonBadRequest},
+		"forbidden":          {address: listenAddress(fine), transport: strict, status: 502, reason: ReasonBackendForbidden},
+		"no rules":           {address: listenAddress(fine), transport: noTransport, status: 502, reason: ReasonBackendForbidden},
+		"loop":               {address: listenAddress(fine), request: "CDN-Loop: a, m3o-ingress\r\nCDN-Loop: M3O-Ingress; x=\"a,m3o-ingress\", m3o-ingress\r\n", status: 508, reason: ReasonLoop},
+		"no loop":            {address: listenAddress(fine), request: "CDN-Loop: m3o-ingress, m3o-ingressx, m3o-ingress, other\r\n", status: 200},
+		"too large":          {address: listenAddress(fine), request: "Content-Length: 2000\r\n", status: 413, reason: ReasonBodyTooLarge},
+		"too large, chunked": {address: listenAddress(fine), request: "Transfer-Encoding: chunked\r\n", status: 413, reason: ReasonBodyTooLarge},
+		"bad chunk":          {address: listenAddress(fine), request: "Transfer-Encoding: chunked\r\nX-Bad: 1\r\n", status: 400, reason: ReasonBadRequest},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newTestProxy(t, func(config *proxyConfig) {
@@ -70,7 +70,7 @@ func TestFailures(t *testing.T) {
 			case !strings.Contains(c.request, "Content-Length"):
 				body = ""
 			}
-			g := exchange(t, addressOf(front), "POST / HTTP/1.1\r\nHost: a\r\n"+c.request+"\r\n"+body)
+			g := exchange(t, listenAddress(front), "POST / HTTP/1.1\r\nHost: a\r\n"+c.request+"\r\n"+body)
 			if g.Status != c.status || g.Header.Get("X-Ingress-Error") != string(c.reason) {
 				t.Errorf("status %d, reason %q, want %d, %q (%v)", g.Status, g.Header.Get("X-Ingress-Error"), c.status, c.reason, served)
 			}
@@ -133,7 +133,7 @@ func TestAVisitorWhoLeavesIsNoFailureOfTheBackend(t *testing.T) {
 		}
 		return nil
 	})
-	c := dial(t, addressOf(front))
+	c := dial(t, listenAddress(front))
 	fmt.Fprint(c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
 	<-arrived
 	c.Close()
@@ -159,7 +159,7 @@ func TestARetryIsNoted(t *testing.T) {
 		return p.serve(w, withRecord(r, rec), target{Backend: preserving(t, "http://"+address)})
 	})
 	for i := range 2 {
-		if g := exchange(t, addressOf(front), "GET / HTTP/1.1\r\nHost: a\r\n\r\n"); g.Status != 200 || rec.retried != (i == 1) {
+		if g := exchange(t, listenAddress(front), "GET / HTTP/1.1\r\nHost: a\r\n\r\n"); g.Status != 200 || rec.retried != (i == 1) {
 			t.Errorf("request %d: status %d, retried %t", i, g.Status, rec.retried)
 		}
 	}

@@ -29,7 +29,7 @@ func TestEachPieceOfABodyIsForwardedAsItComes(t *testing.T) {
 				}
 			})
 			front := newAppFront(t, newTestProxy(t), preserving(t, backend.URL))
-			c := dial(t, addressOf(front))
+			c := dial(t, listenAddress(front))
 			fmt.Fprint(c, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
 			next <- "data: 0\n"
 			res, err := http.ReadResponse(bufio.NewReader(c), nil)
@@ -61,7 +61,7 @@ func TestBothDirectionsFlowAtOnce(t *testing.T) {
 		}
 	})
 	front := newAppFront(t, newTestProxy(t), preserving(t, backend.URL))
-	c := dial(t, addressOf(front))
+	c := dial(t, listenAddress(front))
 	fmt.Fprint(c, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n-1\n\r\n")
 	in := bufio.NewReader(c)
 	res, err := http.ReadResponse(in, nil)
@@ -104,13 +104,13 @@ func TestContinueIsTheBackendsToSay(t *testing.T) {
 	})
 	front := newAppFront(t, newTestProxy(t), preserving(t, "http://"+address))
 
-	c := dial(t, addressOf(front))
+	c := dial(t, listenAddress(front))
 	fmt.Fprint(c, "POST /refused HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n")
 	if res, err := http.ReadResponse(bufio.NewReader(c), nil); err != nil || res.StatusCode != 417 {
 		t.Fatalf("%v, %v", res, err)
 	}
 
-	c = dial(t, addressOf(front))
+	c = dial(t, listenAddress(front))
 	in := bufio.NewReader(c)
 	fmt.Fprint(c, "POST /go HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n")
 	if res, err := http.ReadResponse(in, nil); err != nil || res.StatusCode != 100 {
@@ -187,7 +187,7 @@ func TestBytesAroundAnUpgradeAreNotLost(t *testing.T) {
 		fmt.Fprintf(c, "you said %s", all)
 	})
 	front := newAppFront(t, newTestProxy(t), preserving(t, "http://"+address))
-	c := dial(t, addressOf(front))
+	c := dial(t, listenAddress(front))
 	fmt.Fprint(c, "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\nearly,")
 	in := bufio.NewReader(c)
 	res, err := http.ReadResponse(in, nil)
@@ -282,7 +282,7 @@ func TestALeaseIsReleasedOnceWhenTheBodyHasEnded(t *testing.T) {
 	<-ended
 	expect("/ws", 1)
 
-	g := exchange(t, addressOf(front), "GET / HTTP/1.1\r\nHost: a\r\nCDN-Loop: m3o-ingress,m3o-ingress,m3o-ingress\r\n\r\n")
+	g := exchange(t, listenAddress(front), "GET / HTTP/1.1\r\nHost: a\r\nCDN-Loop: m3o-ingress,m3o-ingress,m3o-ingress\r\n\r\n")
 	<-ended
 	if g.Status != 508 {
 		t.Errorf("status %d", g.Status)

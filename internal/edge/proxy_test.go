@@ -121,8 +121,8 @@ func dial(t testing.TB, address string) net.Conn {
 	return c
 }
 
-// addressOf returns the host and port of a test server.
-func addressOf(s *httptest.Server) string { return s.Listener.Addr().String() }
+// listenAddress returns the host and port of a test server.
+func listenAddress(s *httptest.Server) string { return s.Listener.Addr().String() }
 
 func TestASiteWithoutAProcessSeesARequestLikeAProcess(t *testing.T) {
 	var header http.Header
@@ -131,7 +131,7 @@ func TestASiteWithoutAProcessSeesARequestLikeAProcess(t *testing.T) {
 	front := newFront(t, func(w http.ResponseWriter, r *http.Request) *failure {
 		return p.serve(w, r, target{Backend: Backend{Origin: Managed}, Lease: &Lease{Handler: site}})
 	})
-	exchange(t, addressOf(front), "GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer "+testKey+"\r\nX-Forwarded-For: 9.9.9.9\r\n\r\n")
+	exchange(t, listenAddress(front), "GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer "+testKey+"\r\nX-Forwarded-For: 9.9.9.9\r\n\r\n")
 	if header.Get("Authorization") != "" || header.Get("X-Forwarded-For") != "127.0.0.1" {
 		t.Errorf("the site saw %v", header)
 	}
@@ -150,7 +150,7 @@ func TestAManagedBackendIsReachedByItsLeaseAlone(t *testing.T) {
 	front := newFront(t, func(w http.ResponseWriter, r *http.Request) *failure {
 		return p.serve(w, r, target{Backend: Backend{Key: "k", Origin: Managed}, Lease: lease})
 	})
-	g := exchange(t, addressOf(front), "GET /a?b HTTP/1.1\r\nHost: shop.app.example.com:8080\r\n\r\n")
+	g := exchange(t, listenAddress(front), "GET /a?b HTTP/1.1\r\nHost: shop.app.example.com:8080\r\n\r\n")
 	if g.Status != 502 || asked == nil || asked.Host != "shop.app.example.com:8080" || asked.URL.String() != "http://managed.invalid/a?b" {
 		t.Errorf("status %d, request %+v", g.Status, asked)
 	}
@@ -169,7 +169,7 @@ func TestOurKeysAndForeignCookiesStop(t *testing.T) {
 		w.Header().Add("Set-Cookie", "b=2; domain=.Example.COM.")
 	})
 	front := newAppFront(t, newTestProxy(t), preserving(t, backend.URL))
-	g := exchange(t, addressOf(front), "GET / HTTP/1.1\r\nHost: a\r\nAuthorization: bearer "+testKey+"\r\nSec-WebSocket-Protocol: a, "+testKey+"\r\n\r\n")
+	g := exchange(t, listenAddress(front), "GET / HTTP/1.1\r\nHost: a\r\nAuthorization: bearer "+testKey+"\r\nSec-WebSocket-Protocol: a, "+testKey+"\r\n\r\n")
 	if header.Get("Authorization") != "" || header.Get("Sec-WebSocket-Protocol") != "a" {
 		t.Errorf("the backend saw %v", header)
 	}
@@ -201,7 +201,7 @@ func TestBackendsSeeWhoCame(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := newTestProxy(t, func(config *proxyConfig) { config.Forwarded = newForwarded(c.trusted) })
 			front := newAppFront(t, p, preserving(t, backend.URL))
-			g := exchange(t, addressOf(front), request)
+			g := exchange(t, listenAddress(front), request)
 			var header http.Header
 			if err := json.Unmarshal([]byte(g.Body), &header); err != nil {
 				t.Fatal(err)

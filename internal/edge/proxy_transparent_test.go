@@ -91,9 +91,9 @@ func TestTheVisitorCannotTellThatAProxyIsThere(t *testing.T) {
 
 	for name, request := range transparencyCases() {
 		t.Run(name, func(t *testing.T) {
-			wantGot := exchange(t, addressOf(backend), request)
+			wantGot := exchange(t, listenAddress(backend), request)
 			wantSeen := last
-			haveGot := exchange(t, addressOf(front), request)
+			haveGot := exchange(t, listenAddress(front), request)
 			haveSeen := last
 			for _, header := range addedHeaders {
 				if haveSeen.Header.Get(header) == "" {
@@ -227,7 +227,7 @@ func TestHopByHopHeadersAreDropped(t *testing.T) {
 			"Proxy-Authenticate: Basic\r\nX-End: 1\r\nContent-Length: 0\r\n\r\n")
 	})
 	front := newAppFront(t, newTestProxy(t), preserving(t, "http://"+address))
-	g := exchange(t, addressOf(front), "GET / HTTP/1.1\r\nHost: a\r\nConnection: X-Mine, keep-alive\r\nX-Mine: 1\r\n"+
+	g := exchange(t, listenAddress(front), "GET / HTTP/1.1\r\nHost: a\r\nConnection: X-Mine, keep-alive\r\nX-Mine: 1\r\n"+
 		"Keep-Alive: 5\r\nProxy-Authorization: x\r\nProxy-Connection: x\r\nTE: trailers, gzip\r\nUpgrade: h2c\r\nX-End: 1\r\n\r\n")
 	for _, name := range []string{"X-Mine", "Keep-Alive", "Proxy-Authorization", "Proxy-Connection", "Connection", "Upgrade"} {
 		if values, ok := header[name]; ok {
@@ -251,7 +251,7 @@ func TestHTTP2InTheClearIsNotAnUpgrade(t *testing.T) {
 	var header http.Header
 	backend := newBackend(t, func(_ http.ResponseWriter, r *http.Request) { header = r.Header })
 	front := newAppFront(t, newTestProxy(t), preserving(t, backend.URL))
-	exchange(t, addressOf(front), "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n")
+	exchange(t, listenAddress(front), "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n")
 	for _, name := range []string{"Upgrade", "Connection", "Http2-Settings"} {
 		if values, ok := header[name]; ok {
 			t.Errorf("the backend saw %s: %q", name, values)
@@ -277,7 +277,7 @@ func TestTheBasePathIsPutInFront(t *testing.T) {
 	} {
 		front := newAppFront(t, p, preserving(t, backend.URL+c.base))
 		front.Config.DisableGeneralOptionsHandler = true
-		exchange(t, addressOf(front), "OPTIONS "+c.sent+" HTTP/1.1\r\nHost: a\r\n\r\n")
+		exchange(t, listenAddress(front), "OPTIONS "+c.sent+" HTTP/1.1\r\nHost: a\r\n\r\n")
 		if target != c.want {
 			t.Errorf("base %q, sent %q: the backend saw %q, want %q", c.base, c.sent, target, c.want)
 		}
@@ -289,7 +289,7 @@ func TestTheHostIsTheBackendsOwnUnlessItIsPreserved(t *testing.T) {
 		w.Header().Set("X-Host", r.Host)
 		w.Header().Set("Location", "http://"+r.Host+"/base/login")
 	})
-	own := addressOf(backend)
+	own := listenAddress(backend)
 	for _, c := range []struct {
 		backend  Backend
 		host     string
@@ -300,7 +300,7 @@ func TestTheHostIsTheBackendsOwnUnlessItIsPreserved(t *testing.T) {
 		{Backend{URL: parseBackend(t, backend.URL+"/base"), PreserveHost: true}, "shop.app.example.com", "http://shop.app.example.com/base/login"},
 	} {
 		front := newAppFront(t, newTestProxy(t), c.backend)
-		g := exchange(t, addressOf(front), "GET /x HTTP/1.1\r\nHost: shop.app.example.com\r\n\r\n")
+		g := exchange(t, listenAddress(front), "GET /x HTTP/1.1\r\nHost: shop.app.example.com\r\n\r\n")
 		if host := g.Header.Get("X-Host"); host != c.host {
 			t.Errorf("%+v: Host %q, want %q", c.backend, host, c.host)
 		}
