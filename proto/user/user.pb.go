@@ -141,9 +141,9 @@ type Session struct {
 	// Whose it is.
 	UserId string `protobuf:"bytes,2,opt,name=userId,proto3" json:"userId,omitempty"`
 	// When it was opened, Unix seconds.
-	Created int64 `protobuf:"varint,3,opt,name=created,proto3" json:"created,omitempty"`
+	Created int64 `protobuf:"varint,4,opt,name=created,proto3" json:"created,omitempty"`
 	// When it ends by itself, Unix seconds.
-	Expires       int64 `protobuf:"varint,4,opt,name=expires,proto3" json:"expires,omitempty"`
+	Expires       int64 `protobuf:"varint,5,opt,name=expires,proto3" json:"expires,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1923,8 +1923,8 @@ const file_user_user_proto_rawDesc = "" +
 	"\aSession\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06userId\x18\x02 \x01(\tR\x06userId\x12\x18\n" +
-	"\acreated\x18\x03 \x01(\x03R\acreated\x12\x18\n" +
-	"\aexpires\x18\x04 \x01(\x03R\aexpires\"\xe5\x01\n" +
+	"\acreated\x18\x04 \x01(\x03R\acreated\x12\x18\n" +
+	"\aexpires\x18\x05 \x01(\x03R\aexpires\"\xe5\x01\n" +
 	"\rCreateRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1a\n" +
 	"\busername\x18\x02 \x01(\tR\busername\x12\x14\n" +
