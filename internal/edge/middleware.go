@@ -21,11 +21,21 @@ func (e *Edge) newChain() http.Handler {
 // that they can see what became of it.
 func (e *Edge) recorded(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		expectTrailers(r)
 		rec := &record{started: e.now()}
 		rec.match = e.hosts.Load().route(r.Method, r.Host, r.URL.Path)
 		rec.route = rec.match.kind.String()
 		next.ServeHTTP(&response{ResponseWriter: w, tunnels: e.tunnels}, withRecord(r, rec))
 	})
+}
+
+// expectTrailers lets trailers that nobody announced reach the stages below. The
+// server fills this map when the body ends; were it nil, the server would put a
+// new one into a request that those stages have only a copy of.
+func expectTrailers(r *http.Request) {
+	if r.Trailer == nil && r.ContentLength < 0 {
+		r.Trailer = make(http.Header)
+	}
 }
 
 // logged writes the access log and counts, however the request ends.

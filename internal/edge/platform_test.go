@@ -58,8 +58,7 @@ func TestThePlatformsAnswerIsKept(t *testing.T) {
 			"http://%[1]s/v1/x", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var address string
-			address = rawBackend(t, func(conn net.Conn, in *bufio.Reader) {
+			address := rawBackend(t, func(conn net.Conn, in *bufio.Reader) {
 				if r, err := http.ReadRequest(in); err == nil {
 					fmt.Fprintf(conn, c.answer+"%.0[1]s", r.Host)
 				}

@@ -45,6 +45,7 @@ func newTestProxy(t testing.TB, options ...func(*proxyConfig)) *proxy {
 // failures barely, as errors.go does at length.
 func newFront(t testing.TB, serve handler) *httptest.Server {
 	front := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		expectTrailers(r) // as the chain does
 		if f := serve(w, r); f != nil {
 			w.Header().Set("X-Ingress-Error", string(f.reason))
 			w.WriteHeader(f.status)

@@ -123,6 +123,7 @@ func transparencyCases() map[string]string {
 		"chunked get":           "GET /x" + host + "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
 		"get with a body":       "GET /x" + host + "Content-Length: 3\r\n\r\nabc",
 		"delete with a body":    "DELETE /x" + host + "Content-Length: 3\r\n\r\nabc",
+		"unannounced trailers":  "POST /x" + host + "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX-Sum: 6\r\n\r\n",
 		"request trailers":      "POST /x" + host + "TE: trailers\r\nTrailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX-Sum: 6\r\n\r\n",
 		"own method":            "BREW /pot" + host + "\r\n",
 		"options *":             "OPTIONS /x" + host + "\r\n",

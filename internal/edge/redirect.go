@@ -63,18 +63,19 @@ func (p redirectPolicy) check(address string, stored Redirects) (string, error) 
 	if err != nil {
 		return "", err
 	}
-	if p.any || p.origins[origin] || sameOrigin(origin, stored.Success) || sameOrigin(origin, stored.Failure) {
+	if p.any || p.origins[origin] || sameOrigin(u.Scheme, origin, stored.Success) || sameOrigin(u.Scheme, origin, stored.Failure) {
 		return rebuild(u, origin), nil
 	}
 	return "", errRedirectForeign
 }
 
-func sameOrigin(origin, address string) bool {
+// sameOrigin compares scheme, host and port (RFC 6454 5).
+func sameOrigin(scheme, origin, address string) bool {
 	if address == "" {
 		return false
 	}
-	_, other, err := parseRedirect(address)
-	return err == nil && other == origin
+	u, other, err := parseRedirect(address)
+	return err == nil && u.Scheme == scheme && other == origin
 }
 
 // parseRedirect returns the parsed address and its origin as redirectPolicy

@@ -129,6 +129,22 @@ func TestTrickyRedirectsAreRefused(t *testing.T) {
 	}
 }
 
+func TestStoredRedirectsCountWithTheirSchemeAndPort(t *testing.T) {
+	policy, err := newRedirectPolicy(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stored := Redirects{Success: "https://shop.test/ok", Failure: "http://dev.test:3000/no"}
+	for address, follow := range map[string]bool{
+		"https://shop.test/elsewhere": true, "https://shop.test:443/": true, "http://dev.test:3000/": true,
+		"http://shop.test/": false, "https://shop.test:8443/": false, "http://dev.test/": false, "https://dev.test:3000/": false,
+	} {
+		if got, err := policy.check(address, stored); (err == nil) != follow {
+			t.Errorf("%q: %q, %v", address, got, err)
+		}
+	}
+}
+
 func TestStarRestoresTheOriginalButForTricks(t *testing.T) {
 	policy, err := newRedirectPolicy([]string{"*"})
 	if err != nil {
