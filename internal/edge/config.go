@@ -24,10 +24,6 @@ type Config struct {
 	Links LinkResolver
 	// Hits counts visits to links. Nil means that nobody counts.
 	Hits HitRecorder
-	// LookupCountsHit says that ResolveLink itself counts a hit, as a remote
-	// platform's url/Resolve does. A visit whose cache miss or refresh called
-	// ResolveLink is then not given to Hits as well.
-	LookupCountsHit bool
 	// Verifier checks the tokens of route 5. Without it the route answers 503.
 	Verifier EmailVerifier
 

@@ -64,10 +64,11 @@ func newHostTable(hosts Hosts, publicResolve bool) (*hostTable, error) {
 			return nil, err
 		}
 	}
-	for name, address := range map[string]string{"public-url": hosts.PublicURL, "url-prefix": hosts.URLPrefix} {
-		if err := t.addHostOf(name, address); err != nil {
-			return nil, err
-		}
+	if err := t.addHostOf("public-url", hosts.PublicURL); err != nil {
+		return nil, err
+	}
+	if err := t.addHostOf("url-prefix", hosts.URLPrefix); err != nil {
+		return nil, err
 	}
 	if err := t.setUser(hosts.UserHost); err != nil {
 		return nil, err

@@ -24,7 +24,7 @@ func (e *Edge) serveFunction(w http.ResponseWriter, r *http.Request) *failure {
 func (e *Edge) serveTenant(w http.ResponseWriter, r *http.Request, cache *resolveCache[Backend], unknown *failure) *failure {
 	rec := recordOf(r)
 	rec.id = rec.match.id
-	backend, _, err := resolve(e, r, cache, rec.id)
+	backend, err := resolve(e, r, cache, rec.id)
 	if err != nil {
 		return resolveFailure(r.Context(), err, unknown)
 	}
@@ -40,12 +40,12 @@ func (e *Edge) serveTenant(w http.ResponseWriter, r *http.Request, cache *resolv
 }
 
 // resolve asks the cache and notes in the record how long that took.
-func resolve[V any](e *Edge, r *http.Request, cache *resolveCache[V], id string) (V, bool, error) {
+func resolve[V any](e *Edge, r *http.Request, cache *resolveCache[V], id string) (V, error) {
 	rec := recordOf(r)
 	begin := e.now()
-	value, asked, err := cache.get(r.Context(), id)
+	value, err := cache.get(r.Context(), id)
 	rec.resolve = e.now().Sub(begin)
-	return value, asked, err
+	return value, err
 }
 
 // resolveFailure turns what the cache said into what the visitor is told.

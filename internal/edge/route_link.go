@@ -23,7 +23,7 @@ func (e *Edge) serveLink(w http.ResponseWriter, r *http.Request) *failure {
 		return unknown
 	}
 	rec.id = id
-	destination, asked, err := resolve(e, r, e.links, id)
+	destination, err := resolve(e, r, e.links, id)
 	if err != nil {
 		return resolveFailure(r.Context(), err, unknown)
 	}
@@ -36,18 +36,12 @@ func (e *Edge) serveLink(w http.ResponseWriter, r *http.Request) *failure {
 	if preview {
 		return e.servePage(w, r, page{Title: "Where this link leads", Message: "The short link leads to:", Link: location})
 	}
-	e.countVisit(r, id, asked)
+	if e.config.Hits != nil && isPerson(r) {
+		e.config.Hits.Hit(id)
+	}
 	w.Header().Set("Cache-Control", "no-store")
 	http.Redirect(w, r, location, http.StatusFound)
 	return nil
-}
-
-// countVisit counts people only, and not twice when the look-up already did.
-func (e *Edge) countVisit(r *http.Request, id string, asked bool) {
-	if e.config.Hits == nil || !isPerson(r) || asked && e.config.LookupCountsHit {
-		return
-	}
-	e.config.Hits.Hit(id)
 }
 
 // isLinkID reports whether s may be a link's id (WIRE.md 5). "resolve" is the

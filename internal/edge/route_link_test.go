@@ -48,17 +48,6 @@ func TestOnlyPeopleAreCounted(t *testing.T) {
 	}
 }
 
-func TestLookupsThatCountAreNotCountedAgain(t *testing.T) {
-	r := newRig(t, nil, func(c *Config) { c.LookupCountsHit = true })
-	r.links["abc"] = "https://example.com/"
-	for range 3 {
-		r.get("own.test/u/abc")
-	}
-	if hits, _ := r.counts(); hits != 2 || r.calls != 1 {
-		t.Errorf("%d hits after %d lookups, want 2 after 1", hits, r.calls)
-	}
-}
-
 func TestPreviewShowsTheDestinationAsText(t *testing.T) {
 	r := newRig(t, nil)
 	r.links["abc"] = `https://example.com/"><script>alert(1)</script>`

@@ -303,26 +303,28 @@ func TestShutdownWaitsForWebSockets(t *testing.T) {
 	}
 }
 
+// echoOnce answers one WebSocket message with itself and closes cleanly.
+func echoOnce(t *testing.T, opened chan<- struct{}, patient bool) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		c, err := websocket.Accept(w, r, nil)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		close(opened)
+		kind, message, err := c.Read(context.Background())
+		if err == nil {
+			err = errors.Join(c.Write(context.Background(), kind, message), c.Close(websocket.StatusNormalClosure, ""))
+		}
+		if patient && err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func shutdownWithWebSocket(t *testing.T, patient bool) {
 	opened := make(chan struct{})
-	e, err := New(Config{
-		Hosts: testHosts, Transport: &http.Transport{},
-		Platform: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			c, err := websocket.Accept(w, r, nil)
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			close(opened)
-			kind, message, err := c.Read(context.Background())
-			if err == nil {
-				err = errors.Join(c.Write(context.Background(), kind, message), c.Close(websocket.StatusNormalClosure, ""))
-			}
-			if patient && err != nil {
-				t.Error(err)
-			}
-		}),
-	})
+	e, err := New(Config{Hosts: testHosts, Transport: &http.Transport{}, Platform: echoOnce(t, opened, patient)})
 	if err != nil {
 		t.Fatal(err)
 	}
