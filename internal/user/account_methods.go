@@ -28,7 +28,7 @@ func (s *Service) Create(ctx context.Context, caller api.Caller, req *userpb.Cre
 	if err := s.repo.taken(ctx, a); err != nil {
 		return nil, accountError("user.create", err)
 	}
-	if a.password, err = s.hasher.hash(ctx, req.Password); err != nil {
+	if a.password, err = s.hasher.hash(ctx, caller.Tenant, req.Password); err != nil {
 		return nil, err
 	}
 	if err := s.repo.createAccount(ctx, a); err != nil {

@@ -56,66 +56,69 @@ func checkPassword(password string) error {
 }
 
 // hasher makes and checks argon2id hashes, a bounded number at once: each holds
-// a core and its memory.
+// a core and its memory. Tenants take turns.
 type hasher struct {
 	cost  PasswordCost
-	slots chan struct{}
+	turns *turns
 	// dummy is compared with when there is no account, so that the time taken
 	// does not tell.
 	dummy string
 }
 
 func newHasher(cost PasswordCost, concurrency int) *hasher {
-	h := &hasher{cost: cost, slots: make(chan struct{}, concurrency)}
+	h := &hasher{cost: cost, turns: newTurns(concurrency)}
 	h.dummy = cost.hash(rand.Text())
 	return h
 }
 
 // hash returns the password's hash in PHC format. It waits for its turn and
 // gives up with a 503 when that takes too long.
-func (h *hasher) hash(ctx context.Context, password string) (string, error) {
-	if err := h.enter(ctx); err != nil {
+func (h *hasher) hash(ctx context.Context, tenant, password string) (string, error) {
+	if err := h.enter(ctx, tenant); err != nil {
 		return "", err
 	}
-	defer h.leave()
+	defer h.turns.leave(tenant)
 	return h.cost.hash(password), nil
 }
 
 // verify reports whether the password is the one hashed, and whether the hash
 // should be renewed because it was made at another cost. An empty hash stands
 // for "no account": it takes as long and is never right.
-func (h *hasher) verify(ctx context.Context, hash, password string) (ok, stale bool, err error) {
+//
+// A password that is too long to have been set is not read: composing megabytes
+// of accents takes longer than hashing them.
+func (h *hasher) verify(ctx context.Context, tenant, hash, password string) (ok, stale bool, err error) {
 	known := hash != ""
-	if !known {
+	if len(password) > maxPasswordBytes {
+		known, password = false, ""
+	}
+	if hash == "" {
 		hash = h.dummy
 	}
 	parsed, err := parseHash(hash)
 	if err != nil {
 		return false, false, err
 	}
-	if err := h.enter(ctx); err != nil {
+	if err := h.enter(ctx, tenant); err != nil {
 		return false, false, err
 	}
-	defer h.leave()
+	defer h.turns.leave(tenant)
 	key := parsed.cost.key(password, parsed.salt, len(parsed.key))
 	ok = subtle.ConstantTimeCompare(key, parsed.key) == 1 && known
 	return ok, parsed.cost != h.cost, nil
 }
 
-func (h *hasher) enter(ctx context.Context) error {
+// enter waits for a turn, but not for ever.
+func (h *hasher) enter(ctx context.Context, tenant string) error {
 	ctx, cancel := context.WithTimeout(ctx, hashWait)
 	defer cancel()
-	select {
-	case h.slots <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		err := api.Unavailable("user", "too many passwords are being checked; try again", ctx.Err())
-		err.RetryAfter = time.Second
-		return err
+	if err := h.turns.enter(ctx, tenant); err != nil {
+		busy := api.Unavailable("user", "too many passwords are being checked; try again", err)
+		busy.RetryAfter = time.Second
+		return busy
 	}
+	return nil
 }
-
-func (h *hasher) leave() { <-h.slots }
 
 func (c PasswordCost) hash(password string) string {
 	salt := make([]byte, saltBytes)

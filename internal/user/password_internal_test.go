@@ -14,11 +14,11 @@ var testCost = PasswordCost{Memory: 64, Passes: 1, Threads: 1}
 
 func TestAHashIsOfItsPasswordOnly(t *testing.T) {
 	h := newHasher(testCost, 1)
-	hash, err := h.hash(t.Context(), "correct horse")
+	hash, err := h.hash(t.Context(), "shop", "correct horse")
 	if err != nil || !strings.HasPrefix(hash, "$argon2id$v=19$m=64,t=1,p=1$") {
 		t.Fatalf("%q, %v", hash, err)
 	}
-	again, err := h.hash(t.Context(), "correct horse")
+	again, err := h.hash(t.Context(), "shop", "correct horse")
 	if err != nil || again == hash {
 		t.Errorf("two hashes of one password are the same (%v)", err)
 	}
@@ -30,8 +30,9 @@ func TestAHashIsOfItsPasswordOnly(t *testing.T) {
 		{"another", hash, "correct Horse", false},
 		{"none", hash, "", false},
 		{"no account", "", "correct horse", false},
+		{"longer than any", hash, strings.Repeat("e\u0301", maxPasswordBytes), false},
 	} {
-		ok, stale, err := h.verify(t.Context(), test.hash, test.password)
+		ok, stale, err := h.verify(t.Context(), "shop", test.hash, test.password)
 		if ok != test.want || stale || err != nil {
 			t.Errorf("%s: %v, stale %v, %v", test.name, ok, stale, err)
 		}
@@ -40,11 +41,11 @@ func TestAHashIsOfItsPasswordOnly(t *testing.T) {
 
 func TestOneAccentedLetterIsOnePassword(t *testing.T) {
 	h := newHasher(testCost, 1)
-	hash, err := h.hash(t.Context(), "caf\u00e9 au lait")
+	hash, err := h.hash(t.Context(), "shop", "caf\u00e9 au lait")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if ok, _, err := h.verify(t.Context(), hash, "cafe\u0301 au lait"); !ok || err != nil {
+	if ok, _, err := h.verify(t.Context(), "shop", hash, "cafe\u0301 au lait"); !ok || err != nil {
 		t.Errorf("%v, %v", ok, err)
 	}
 }
@@ -52,7 +53,7 @@ func TestOneAccentedLetterIsOnePassword(t *testing.T) {
 func TestAHashMadeElsewhereIsRead(t *testing.T) {
 	// From RFC 9106's reference program: argon2 somesalt -id -t 2 -m 16 -p 1 <<< password.
 	const hash = "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc"
-	ok, stale, err := newHasher(testCost, 1).verify(t.Context(), hash, "password")
+	ok, stale, err := newHasher(testCost, 1).verify(t.Context(), "shop", hash, "password")
 	if !ok || !stale || err != nil {
 		t.Errorf("%v, stale %v, %v", ok, stale, err)
 	}
@@ -66,7 +67,7 @@ func TestADamagedHashIsAnErrorThatDoesNotShowIt(t *testing.T) {
 		strings.Replace(good, "t=1", "t=0", 1), strings.Replace(good, "p=1", "p=0", 1), strings.Replace(good, "p=1", "p=300", 1),
 		good[:len(good)-40], good + "$", good + "=",
 	} {
-		ok, _, err := newHasher(testCost, 1).verify(t.Context(), hash, "correct horse")
+		ok, _, err := newHasher(testCost, 1).verify(t.Context(), "shop", hash, "correct horse")
 		if ok || err == nil {
 			t.Errorf("%q: %v, %v", hash, ok, err)
 			continue
@@ -79,13 +80,13 @@ func TestADamagedHashIsAnErrorThatDoesNotShowIt(t *testing.T) {
 
 func TestHashingIsBoundedAndGivesUpWithItsCaller(t *testing.T) {
 	h := newHasher(testCost, 1)
-	if err := h.enter(t.Context()); err != nil { // somebody else is hashing
+	if err := h.enter(t.Context(), "shop"); err != nil { // somebody else is hashing
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() {
-		_, err := h.hash(ctx, "correct horse")
+		_, err := h.hash(ctx, "shop", "correct horse")
 		done <- err
 	}()
 	cancel()
@@ -93,8 +94,8 @@ func TestHashingIsBoundedAndGivesUpWithItsCaller(t *testing.T) {
 	if err := <-done; !errors.As(err, &failed) || failed.Code != http.StatusServiceUnavailable || failed.RetryAfter <= 0 || !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
-	h.leave()
-	if _, err := h.hash(t.Context(), "correct horse"); err != nil {
+	h.turns.leave("shop")
+	if _, err := h.hash(t.Context(), "shop", "correct horse"); err != nil {
 		t.Errorf("afterwards: %v", err)
 	}
 }

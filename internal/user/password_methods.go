@@ -42,7 +42,7 @@ func (s *Service) UpdatePassword(ctx context.Context, caller api.Caller, req *us
 
 // replacePassword sets a new password in place of the one in a.
 func (s *Service) replacePassword(ctx context.Context, a account, password string) error {
-	hash, err := s.hasher.hash(ctx, password)
+	hash, err := s.hasher.hash(ctx, a.tenant, password)
 	if err != nil {
 		return err
 	}
@@ -91,7 +91,7 @@ func (s *Service) resetLife(seconds int64) (time.Duration, error) {
 
 func (s *Service) resetErrand(ctx context.Context, a account, l letter, life time.Duration) (errand, error) {
 	code := newCode()
-	hash, err := s.hasher.hash(ctx, code)
+	hash, err := s.hasher.hash(ctx, a.tenant, code)
 	if err != nil {
 		return errand{}, err
 	}
@@ -120,7 +120,7 @@ func (s *Service) ResetPassword(ctx context.Context, caller api.Caller, req *use
 		return nil, err
 	}
 	s.guessesPerCaller.giveBack(caller.Tenant)
-	hash, err := s.hasher.hash(ctx, req.NewPassword)
+	hash, err := s.hasher.hash(ctx, caller.Tenant, req.NewPassword)
 	if err != nil {
 		return nil, err
 	}
@@ -161,7 +161,7 @@ func (s *Service) checkCode(ctx context.Context, tenant, email, code string) (ac
 	if err != nil && !errors.Is(err, errNotFound) {
 		return account{}, "", err
 	}
-	ok, _, err := s.hasher.verify(ctx, hash, normalCode(code))
+	ok, _, err := s.hasher.verify(ctx, tenant, hash, normalCode(code))
 	if err != nil {
 		return account{}, "", err
 	}

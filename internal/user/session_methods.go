@@ -60,7 +60,7 @@ func (s *Service) guess(ctx context.Context, id string, a account, tenant, name,
 	if err := s.takeGuess(id, tenant, key); err != nil {
 		return "", err
 	}
-	ok, stale, err := s.hasher.verify(ctx, a.password, password)
+	ok, stale, err := s.hasher.verify(ctx, tenant, a.password, password)
 	if err == nil && !ok {
 		return "", wrongPassword(id)
 	}
@@ -96,7 +96,7 @@ func wrongPassword(id string) error {
 // renew hashes the password at today's cost and returns the hash now stored. The
 // login does not depend on it.
 func (s *Service) renew(ctx context.Context, a account, password string) string {
-	hash, err := s.hasher.hash(ctx, password)
+	hash, err := s.hasher.hash(ctx, a.tenant, password)
 	if err == nil {
 		err = s.repo.renewPassword(ctx, a, hash)
 	}

@@ -1,6 +1,7 @@
 package user
 
 import (
+	"crypto/sha256"
 	"sync"
 	"time"
 )
@@ -82,5 +83,9 @@ func (t *throttle) sweep(now time.Time) {
 	t.sweepAt = max(minSweep, 2*len(t.full))
 }
 
-// throttleKey names something of a tenant's. Tenants are ids without NUL.
-func throttleKey(tenant, thing string) string { return tenant + "\x00" + thing }
+// throttleKey names something of a tenant's. It is short however long the thing
+// is, because it is kept, and what callers send may fill a request.
+func throttleKey(tenant, thing string) string {
+	sum := sha256.Sum256([]byte(tenant + "\x00" + thing)) // tenants are ids without NUL
+	return string(sum[:])
+}

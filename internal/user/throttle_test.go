@@ -2,6 +2,7 @@ package user
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -62,5 +63,15 @@ func TestAThrottleForgets(t *testing.T) {
 	throttle.giveBack("key")
 	if throttle.take("key") != 0 || throttle.take("key") == 0 {
 		t.Error("forgiving gave more or less than a whole burst")
+	}
+}
+
+func TestAThrottleKeepsNothingLong(t *testing.T) {
+	long := throttleKey("alice", strings.Repeat("x", 4<<20))
+	if len(long) > 64 || long == throttleKey("bob", strings.Repeat("x", 4<<20)) || long == throttleKey("alice", "x") {
+		t.Errorf("a key of %d bytes", len(long))
+	}
+	if throttleKey("alice", "x") != throttleKey("alice", "x") {
+		t.Error("one thing has two keys")
 	}
 }
