@@ -25,6 +25,9 @@ func (e *endpoint) request(r *http.Request) (proto.Message, *Error) {
 
 // parse decodes a request that is JSON already.
 func (e *endpoint) parse(data []byte) (proto.Message, *Error) {
+	if TooManyValues(data) {
+		return nil, newError("v1", http.StatusRequestEntityTooLarge, "Request has more than %d values", MaxValues)
+	}
 	req := e.method.request()
 	if err := e.decode(data, req); err != nil {
 		return nil, malformed()

@@ -104,6 +104,9 @@ func readReply(ctx context.Context, body io.Reader) (*structpb.Struct, error) {
 	if len(raw) > maxReply {
 		return nil, badGateway(nil, "the function's answer is larger than %d bytes", maxReply)
 	}
+	if api.TooManyValues(raw) {
+		return nil, badGateway(nil, "the function's answer has more than %d values", api.MaxValues)
+	}
 	reply := &structpb.Struct{}
 	if err := protojson.Unmarshal(raw, reply); err != nil {
 		return nil, badGateway(nil, "the function's answer is not a JSON object")

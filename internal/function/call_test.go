@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/m3o/ingress/internal/api"
 	"github.com/m3o/ingress/internal/store"
 )
 
@@ -91,6 +92,7 @@ func TestACallSaysWhatWentWrong(t *testing.T) {
 		{"not UTF-8", answer(200, "{\"a\":\"\xff\"}"), 502, "not a JSON object"},
 		{"too deep", answer(200, strings.Repeat(`{"a":`, 20_000)+"1"+strings.Repeat("}", 20_000)), 502, "not a JSON object"},
 		{"too much", answer(200, `{"a":"`+strings.Repeat("x", 4<<20)+`"}`), 502, "larger than 4194304 bytes"},
+		{"too many values", answer(200, `{"a":[`+strings.Repeat("1,", api.MaxValues)+`1]}`), 502, "more than 100000 values"},
 		{"an answer broken off", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "100")
 			io.WriteString(w, `{"a":1}`)
