@@ -116,6 +116,10 @@ func (h *Handler) serveCall(w http.ResponseWriter, r *http.Request) {
 		h.serveStream(w, r, c, req)
 		return
 	}
+	if c.endpoint.method.list != nil {
+		h.serveListing(w, r, c, req)
+		return
+	}
 	h.serveUnary(w, r, c, req)
 }
 

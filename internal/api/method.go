@@ -69,15 +69,19 @@ func (c Caller) Has(scope string) bool {
 }
 
 // Method is one row of a service's table: a name from the contract and the Go
-// function behind it. Make one with Unary or ServerStream.
+// function behind it. Make one with Unary, ServerStream or Listing.
 type Method struct {
 	// Name is the method's name in the .proto file, such as "Create".
 	Name string
 
 	request func() proto.Message
 	unary   func(ctx context.Context, caller Caller, req proto.Message) (proto.Message, error)
-	stream  func(ctx context.Context, caller Caller, req proto.Message, send func(proto.Message) error) error
+	stream  streamFunc
+	list    streamFunc // in place of unary
 }
+
+// streamFunc answers any number of times.
+type streamFunc = func(ctx context.Context, caller Caller, req proto.Message, send func(proto.Message) error) error
 
 // Unary makes a method that answers once. The function must honour ctx, may be
 // called concurrently, and returns an *Error for everything a caller did wrong;
@@ -114,6 +118,15 @@ func newMessage[M proto.Message]() proto.Message {
 	return zero.ProtoReflect().New().Interface()
 }
 
+// replies returns the function of a method that answers more than once, or in
+// pieces.
+func (m Method) replies() streamFunc {
+	if m.stream != nil {
+		return m.stream
+	}
+	return m.list
+}
+
 // Streams reports whether the method answers more than once.
 func (m Method) Streams() bool { return m.stream != nil }
 
@@ -147,6 +160,9 @@ func (s Service) Check() error {
 		}
 		if s.Methods[at].Streams() != want.IsStreamingServer() {
 			return fmt.Errorf("service %s: method %s streams in only one of contract and table", s.Descriptor.FullName(), want.Name())
+		}
+		if s.Methods[at].list != nil && !isListing(want.Output()) {
+			return fmt.Errorf("service %s: method %s replies with more than a list", s.Descriptor.FullName(), want.Name())
 		}
 		if got := s.Methods[at].request().ProtoReflect().Descriptor(); got != want.Input() {
 			return fmt.Errorf("service %s: method %s takes %s in its table and %s in the contract",

@@ -39,7 +39,7 @@ func (h *Handler) serveStream(w http.ResponseWriter, r *http.Request, c call, re
 // run runs a method that answers many times, handing on each reply as JSON.
 func (h *Handler) run(ctx context.Context, c call, req proto.Message, send func([]byte) error) (failed *Error) {
 	defer h.recovered(c, &failed)
-	err := c.endpoint.method.stream(ctx, c.caller, req, func(res proto.Message) error {
+	err := c.endpoint.method.replies()(ctx, c.caller, req, func(res proto.Message) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -65,10 +65,13 @@ func (l *lines) begin() {
 	l.w.WriteHeader(http.StatusOK)
 }
 
-func (l *lines) send(body []byte) error {
+func (l *lines) send(body []byte) error { return l.write(append(body, '\n')) }
+
+// write sends a piece of the reply at once.
+func (l *lines) write(piece []byte) error {
 	l.begin()
 	l.setDeadline(time.Now().Add(l.patience))
-	if _, err := l.w.Write(append(body, '\n')); err != nil {
+	if _, err := l.w.Write(piece); err != nil {
 		return err
 	}
 	// A writer that cannot flush delivers later, but it delivers.

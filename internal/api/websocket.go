@@ -67,6 +67,9 @@ func (h *Handler) converse(ctx context.Context, s *socket, c call) *Error {
 	if c.endpoint.method.Streams() {
 		return h.run(ctx, c, req, s.send)
 	}
+	if c.endpoint.method.list != nil {
+		return h.sendListing(ctx, s, c, req)
+	}
 	body, failed := h.invoke(ctx, c, req)
 	if failed != nil {
 		return failed

@@ -22,7 +22,11 @@ func mustCreate(t *testing.T, s *Service, tenant, id string) {
 
 func hitsOf(t *testing.T, s *Service, tenant, id string) int64 {
 	t.Helper()
-	res, err := s.list(t.Context(), owner(tenant), &urlpb.ListRequest{ShortURL: id})
+	var res *urlpb.ListResponse
+	err := s.list(t.Context(), owner(tenant), &urlpb.ListRequest{ShortURL: id}, func(sent *urlpb.ListResponse) error {
+		res = sent
+		return nil
+	})
 	if err != nil || len(res.GetUrlPairs()) != 1 {
 		t.Fatalf("list: %v, %v", res, err)
 	}

@@ -64,7 +64,7 @@ func (s *Service) Service() api.Service {
 		Methods: []api.Method{
 			api.Unary("Create", s.create),
 			api.Unary("Shorten", s.shorten),
-			api.Unary("List", s.list),
+			api.Listing("List", s.list),
 			api.Unary("Resolve", s.resolve),
 			api.Unary("Update", s.update),
 			api.Unary("Delete", s.delete),

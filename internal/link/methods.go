@@ -73,37 +73,68 @@ func (s *Service) createRandom(ctx context.Context, l *link, quota int64) error 
 	return fmt.Errorf("%d random ids in a row were taken", attempts)
 }
 
+// pageLinks is how many links are read and sent at a time: a tenant may have a
+// hundred thousand with 8 KiB each, and ask for them often.
+const pageLinks = 500
+
 // list returns the caller's links, or the one given, with their hits, including
 // those not written yet.
-func (s *Service) list(ctx context.Context, caller api.Caller, req *urlpb.ListRequest) (*urlpb.ListResponse, error) {
-	s.hits.moving.RLock()
-	defer s.hits.moving.RUnlock()
-	links, err := s.listed(ctx, caller.Tenant, req.GetShortURL())
-	if err != nil {
-		return nil, err
+func (s *Service) list(ctx context.Context, caller api.Caller, req *urlpb.ListRequest, send func(*urlpb.ListResponse) error) error {
+	if req.GetShortURL() != "" {
+		return s.listOne(ctx, caller.Tenant, idOf(req.GetShortURL()), send)
 	}
-	res := &urlpb.ListResponse{}
-	for _, l := range links {
-		l.hits += s.hits.of(l.id)
-		res.UrlPairs = append(res.UrlPairs, s.message(l))
+	from := theFirst()
+	for {
+		links, err := s.counted(func() ([]link, error) { return s.links.page(ctx, caller.Tenant, from, pageLinks) })
+		if err != nil {
+			return err
+		}
+		if err := send(s.listMessage(links)); err != nil {
+			return err
+		}
+		if len(links) < pageLinks {
+			return nil
+		}
+		from = links[len(links)-1].place()
 	}
-	return res, nil
 }
 
-// listed returns a tenant's links, only one if a short URL is given.
-func (s *Service) listed(ctx context.Context, tenant, shortURL string) ([]link, error) {
-	if shortURL == "" {
-		return s.links.list(ctx, tenant)
-	}
-	id := idOf(shortURL)
+// listOne sends the link with the id if it is the tenant's.
+func (s *Service) listOne(ctx context.Context, tenant, id string, send func(*urlpb.ListResponse) error) error {
 	if !validID(id) {
-		return nil, api.BadRequest("url.list", "invalid id")
+		return api.BadRequest("url.list", "invalid id")
 	}
-	l, err := s.links.get(ctx, id)
-	if err != nil || l == nil || l.tenant != tenant {
-		return nil, err
+	links, err := s.counted(func() ([]link, error) {
+		l, err := s.links.get(ctx, id)
+		if err != nil || l == nil || l.tenant != tenant {
+			return nil, err
+		}
+		return []link{*l}, nil
+	})
+	if err != nil {
+		return err
 	}
-	return []link{*l}, nil
+	return send(s.listMessage(links))
+}
+
+// counted reads links and adds the hits that are not in the database yet, while
+// none can move there.
+func (s *Service) counted(read func() ([]link, error)) ([]link, error) {
+	s.hits.moving.RLock()
+	defer s.hits.moving.RUnlock()
+	links, err := read()
+	for i := range links {
+		links[i].hits += s.hits.of(links[i].id)
+	}
+	return links, err
+}
+
+func (s *Service) listMessage(links []link) *urlpb.ListResponse {
+	res := &urlpb.ListResponse{}
+	for _, l := range links {
+		res.UrlPairs = append(res.UrlPairs, s.message(l))
+	}
+	return res
 }
 
 // resolve returns where a link leads: one of the caller's, or any for keys with

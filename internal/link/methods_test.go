@@ -303,7 +303,7 @@ func TestAFullDiskIsSaidAndLosesNothing(t *testing.T) {
 	if reply.Status != 503 || !strings.Contains(reply.Body, "the disk is full; nothing was written") {
 		t.Errorf("after %d links: %d %s", made, reply.Status, reply.Body)
 	}
-	links, err := w.links.list(t.Context(), "alice")
+	links, err := allLinks(t, w.links, "alice")
 	if err != nil || len(links) != made {
 		t.Errorf("%d links were made, %d are there, %v", made, len(links), err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -78,10 +79,25 @@ func (r repository) get(ctx context.Context, id string) (*link, error) {
 	return &l, nil
 }
 
-// list returns the links of a tenant, oldest first.
-func (r repository) list(ctx context.Context, tenant string) ([]link, error) {
-	rows, err := r.db.QueryContext(ctx,
-		"SELECT id, destination, created, hits FROM links WHERE tenant = $1 AND deleted = 0 ORDER BY created, id", tenant)
+// place is where a link stands in its tenant's list: behind those made earlier
+// and, of those made at one time, behind smaller ids.
+type place struct {
+	created int64 // Unix nanoseconds
+	id      string
+}
+
+// theFirst is before every link.
+func theFirst() place { return place{created: math.MinInt64} }
+
+func (l link) place() place { return place{l.created.UnixNano(), l.id} }
+
+// page returns the links of a tenant that come after a place, oldest first, so
+// many at most.
+func (r repository) page(ctx context.Context, tenant string, after place, limit int) ([]link, error) {
+	rows, err := r.db.QueryContext(ctx, `
+		SELECT id, destination, created, hits FROM links
+		WHERE tenant = $1 AND deleted = 0 AND (created, id) > ($2, $3) ORDER BY created, id LIMIT $4`,
+		tenant, after.created, after.id, limit)
 	if err != nil {
 		return nil, fmt.Errorf("list links: %w", err)
 	}

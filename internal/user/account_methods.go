@@ -10,10 +10,12 @@ import (
 	userpb "github.com/m3o/ingress/proto/user"
 )
 
-// Pages of List.
+// Pages of List, and how many accounts are read and sent at a time: each may have
+// a profile of 64 KiB.
 const (
 	defaultPage = 25
 	maxPage     = 1000
+	pieceOfPage = 50
 )
 
 // Create makes an account. The e-mail address is required; id and username are
@@ -164,18 +166,34 @@ func (s *Service) Delete(ctx context.Context, caller api.Caller, req *userpb.Del
 
 // List returns a page of the tenant's accounts, the oldest first: 25 unless
 // asked otherwise, 1,000 at most.
-func (s *Service) List(ctx context.Context, caller api.Caller, req *userpb.ListRequest) (*userpb.ListResponse, error) {
-	limit := int64(req.Limit)
-	if limit == 0 {
-		limit = defaultPage
+func (s *Service) List(ctx context.Context, caller api.Caller, req *userpb.ListRequest, send func(*userpb.ListResponse) error) error {
+	left := min(int64(req.Limit), maxPage)
+	if left == 0 {
+		left = defaultPage
 	}
-	accounts, err := s.repo.listAccounts(ctx, caller.Tenant, int64(req.Offset), min(limit, maxPage))
-	if err != nil {
-		return nil, err
+	from := page{after: theFirst(), offset: int64(req.Offset)}
+	for left > 0 {
+		from.limit = min(left, pieceOfPage)
+		accounts, err := s.repo.listAccounts(ctx, caller.Tenant, from)
+		if err != nil {
+			return err
+		}
+		if err := send(listMessage(accounts)); err != nil {
+			return err
+		}
+		if int64(len(accounts)) < from.limit {
+			return nil
+		}
+		left -= from.limit
+		from = page{after: accounts[len(accounts)-1].place()}
 	}
+	return nil
+}
+
+func listMessage(accounts []account) *userpb.ListResponse {
 	res := &userpb.ListResponse{Users: make([]*userpb.Account, 0, len(accounts))}
 	for _, a := range accounts {
 		res.Users = append(res.Users, a.message())
 	}
-	return res, nil
+	return res
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/m3o/ingress/internal/store"
@@ -116,10 +117,30 @@ func scanAccount(scan func(...any) error) (account, error) {
 	return a, json.Unmarshal([]byte(profile), &a.profile)
 }
 
+// place is where an account stands in its tenant's list: behind older ones and,
+// of those made at one time, behind smaller ids.
+type place struct {
+	created int64 // Unix nanoseconds
+	id      string
+}
+
+// theFirst is before every account.
+func theFirst() place { return place{created: math.MinInt64} }
+
+func (a account) place() place { return place{a.created.UnixNano(), a.id} }
+
+// page is a part of a list: limit accounts after a place, without the first
+// offset of them.
+type page struct {
+	after         place
+	offset, limit int64
+}
+
 // listAccounts returns a page of a tenant's accounts, the oldest first.
-func (r repository) listAccounts(ctx context.Context, tenant string, offset, limit int64) ([]account, error) {
+func (r repository) listAccounts(ctx context.Context, tenant string, p page) ([]account, error) {
 	rows, err := r.db.QueryContext(ctx, "SELECT "+accountColumns+` FROM accounts
-		WHERE tenant = $1 ORDER BY created, id LIMIT $2 OFFSET $3`, tenant, limit, offset)
+		WHERE tenant = $1 AND (created, id) > ($2, $3) ORDER BY created, id LIMIT $4 OFFSET $5`,
+		tenant, p.after.created, p.after.id, p.limit, p.offset)
 	if err != nil {
 		return nil, fmt.Errorf("list accounts: %w", err)
 	}

@@ -83,7 +83,7 @@ func oneWinsAnAddress(t *testing.T, r repository) {
 		a.email = "anna@example.com"
 		return r.createAccount(t.Context(), a)
 	})
-	if accounts, err := r.listAccounts(t.Context(), "alice", 0, 100); won != 1 || len(accounts) != 1 || err != nil {
+	if accounts, err := r.listAccounts(t.Context(), "alice", page{after: theFirst(), limit: 100}); won != 1 || len(accounts) != 1 || err != nil {
 		t.Errorf("%d won, %d accounts, %v", won, len(accounts), err)
 	}
 }
@@ -356,7 +356,7 @@ func everythingComesBack(t *testing.T, r repository) {
 		mustCreate(t, r, later)
 		ids = append(ids, id)
 	}
-	page, err := r.listAccounts(t.Context(), "alice", 0, 10)
+	page, err := r.listAccounts(t.Context(), "alice", page{after: theFirst(), limit: 10})
 	order := func(a account) string { return a.id }
 	var listed []string
 	for _, a := range page {

@@ -144,7 +144,7 @@ func (s *Service) Service() api.Service {
 			api.Unary("Read", s.Read),
 			api.Unary("Update", s.Update),
 			api.Unary("Delete", s.Delete),
-			api.Unary("List", s.List),
+			api.Listing("List", s.List),
 
 			api.Unary("Login", s.Login),
 			api.Unary("Logout", s.Logout),
