@@ -146,7 +146,8 @@ func parseSender(from string) (sender, error) {
 
 // compose checks the message and puts it into its wire form. The Message-ID
 // names the sender's domain, not this machine, whose name is nobody's business.
-func (s sender) compose(m Message) (*gomail.Msg, error) {
+// How the text is encoded is up to where the message goes.
+func (s sender) compose(m Message, text gomail.Encoding) (*gomail.Msg, error) {
 	if err := m.Validate(); err != nil {
 		return nil, err
 	}
@@ -154,7 +155,7 @@ func (s sender) compose(m Message) (*gomail.Msg, error) {
 	if name == "" {
 		name = s.name
 	}
-	msg := gomail.NewMsg(gomail.WithNoDefaultUserAgent())
+	msg := gomail.NewMsg(gomail.WithNoDefaultUserAgent(), gomail.WithEncoding(text))
 	msg.FromMailAddress(&netmail.Address{Name: name, Address: s.address})
 	msg.ToMailAddress(&netmail.Address{Address: m.To})
 	msg.Subject(m.Subject)

@@ -9,6 +9,8 @@ import (
 	netmail "net/mail"
 	"strings"
 	"testing"
+
+	gomail "github.com/wneessen/go-mail"
 )
 
 func TestValidateRefuses(t *testing.T) {
@@ -74,7 +76,7 @@ func FuzzCompose(f *testing.F) {
 	f.Add("Shöp \"x\" <y@z>", "=?utf-8?q?a=0D=0ABcc:_b?=", ".\r\n.\r\nFrom me\r\n\r\nx")
 	f.Add("", strings.Repeat("ü ", 200), strings.Repeat("long ", 2000))
 	f.Fuzz(func(t *testing.T, name, subject, text string) {
-		msg, err := sender{"Default", "no-reply@example.com"}.compose(Message{FromName: name, To: "anna@example.com", Subject: subject, Text: text})
+		msg, err := sender{"Default", "no-reply@example.com"}.compose(Message{FromName: name, To: "anna@example.com", Subject: subject, Text: text}, gomail.EncodingQP)
 		if err != nil {
 			return
 		}

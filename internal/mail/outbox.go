@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/m3o/ingress/internal/store"
+	gomail "github.com/wneessen/go-mail"
 )
 
 // outboxSize is how many messages an outbox keeps. It is a developer's view of
@@ -52,10 +53,11 @@ func NewOutbox(dir, from string, log *slog.Logger) (*Outbox, error) {
 }
 
 // Send writes the message to a file of its own, mode 0600, whose name sorts by
-// time and ends in .eml, so that a mail program opens it. The oldest files go
-// when there are more than a thousand.
+// time and ends in .eml, so that a mail program opens it. The text is in it as
+// it was given, so that a link can be clicked or found with grep. The oldest
+// files go when there are more than a thousand.
 func (o *Outbox) Send(ctx context.Context, m Message) error {
-	msg, err := o.from.compose(m)
+	msg, err := o.from.compose(m, gomail.NoEncoding)
 	if err != nil {
 		return err
 	}
@@ -67,7 +69,7 @@ func (o *Outbox) Send(ctx context.Context, m Message) error {
 		return fmt.Errorf("write to the outbox: %w", err)
 	}
 	path := filepath.Join(o.dir, o.fileName())
-	if err := store.WriteFile(path, content.Bytes()); err != nil {
+	if err := store.WriteFile(path, unixLines(content.Bytes())); err != nil {
 		return fmt.Errorf("write to the outbox: %w", err)
 	}
 	o.log.InfoContext(ctx, "mail written to the outbox", "to", m.To, "subject", m.Subject)
@@ -75,6 +77,12 @@ func (o *Outbox) Send(ctx context.Context, m Message) error {
 		o.log.WarnContext(ctx, "old mail stays in the outbox", "error", err)
 	}
 	return nil
+}
+
+// unixLines ends every line with a line feed alone, as mail in files does: a
+// carriage return would stick to whatever a tool takes from the end of a line.
+func unixLines(content []byte) []byte {
+	return bytes.ReplaceAll(content, []byte("\r\n"), []byte("\n"))
 }
 
 // fileName gives fixed-width times, so that names sort, and a random part, so

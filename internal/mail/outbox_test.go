@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	netmail "net/mail"
 	"os"
@@ -76,6 +77,42 @@ func TestTheOutboxKeepsAMessageForItsOwnerOnly(t *testing.T) {
 	line := logs.String()
 	if !strings.Contains(line, "anna@example.com") || !strings.Contains(line, "Grüße") || strings.Contains(line, "s3cret") {
 		t.Errorf("logged %s", line)
+	}
+}
+
+// A link that is long, or broken over lines, cannot be clicked in an editor or
+// found with grep.
+func TestTheOutboxKeepsTextAsItWasGiven(t *testing.T) {
+	o := newOutbox(t, discard)
+	link := "http://user.localhost:8080/?token=" + strings.Repeat("x", 1000) + "&redirectUrl=https%3A%2F%2Fexample.com%2F"
+	for given, want := range map[string]string{
+		"Hello Zoë, go to\n" + link + "\nSee you":       "Hello Zoë, go to\n" + link + "\nSee you",
+		"Windows\r\n" + link + "\r\n":                   "Windows\n" + link + "\n",
+		"A = b, = at the end =\n.\n\nFrom: nobody@else": "A = b, = at the end =\n.\n\nFrom: nobody@else",
+	} {
+		if err := o.Send(t.Context(), Message{To: "anna@example.com", Subject: "s", Text: given}); err != nil {
+			t.Fatal(err)
+		}
+		paths := mails(t, o)
+		content, err := os.ReadFile(paths[len(paths)-1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		read, err := netmail.ReadMessage(bytes.NewReader(content))
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(read.Body)
+		if err != nil || strings.TrimRight(string(body), "\n") != strings.TrimRight(want, "\n") {
+			t.Errorf("given %q, written %q, %v", given, body, err)
+		}
+		if bytes.ContainsRune(content, '\r') || read.Header.Get("Content-Transfer-Encoding") != "8bit" {
+			t.Errorf("%q", content)
+		}
+		from, err := read.Header.AddressList("From")
+		if err != nil || len(from) != 1 || from[0].Address != "ingress@localhost" {
+			t.Errorf("From is %v, %v", from, err)
+		}
 	}
 }
 

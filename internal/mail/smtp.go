@@ -152,7 +152,9 @@ func loopback(host string) bool {
 // sent, a *RefusedError when the server will never take it, and other errors,
 // ctx's end among them, when trying again may help.
 func (s *SMTP) Send(ctx context.Context, m Message) error {
-	msg, err := s.from.compose(m)
+	// Quoted-printable survives every server; 8-bit text only those that say so
+	// (RFC 6152).
+	msg, err := s.from.compose(m, gomail.EncodingQP)
 	if err != nil {
 		return err
 	}
