@@ -3,62 +3,91 @@ package main
 import (
 	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
 )
 
 // banner is what a start shows to people: where everything is and what to try.
+// Without unusual settings its lines fit a terminal of 80 columns. It has no
+// colours, so that it can be read on any background and in any log.
 type banner struct {
 	version   string
 	addresses *addresses
 	platform  string // "built in", or the remote API's address
 	dataDir   string // empty in remote mode
 	admin     string // host:port, or empty
-	keyFile   string // where the API key is, or empty when it was given
+	home      string // shown as ~ in paths, or empty
+	held      keyHolder
 	key       string // the key itself, at its first start on a terminal only
 }
+
+// keyHolder says where a key is to be had: in a file, or else in a variable.
+type keyHolder struct{ file, variable string }
 
 // write prints the banner. A failed write is not worth stopping for: the same
 // facts are in the log.
 func (b banner) write(w io.Writer) {
-	a := b.addresses
 	var s strings.Builder
 	fmt.Fprintf(&s, "M3O Ingress %s\n\n", b.version)
-	row := func(name, value string) { fmt.Fprintf(&s, "  %-10s %s\n", name, value) }
-	route := func(name, link, serves string) { fmt.Fprintf(&s, "  %-10s %-32s %s\n", name, link, serves) }
-	route("index", a.public.String()+"/", "")
-	route("api", a.public.String()+"/v1/", "/api/{service}/{endpoint}")
-	route("apps", a.under(a.appsDomain)+"/", "{id}."+a.appsDomain)
-	route("functions", a.under(a.functionsDomain)+"/", "{id}."+a.functionsDomain)
-	route("links", a.urlPrefix, "/u/{id}")
-	route("verify", a.verifyEmailURL, "?token={token}")
+	b.writeRoutes(&s)
 	s.WriteByte('\n')
+	row := func(name, value string) { fmt.Fprintf(&s, "  %-10s %s\n", name, value) }
 	row("platform", b.platform)
 	if b.admin != "" {
 		row("admin", "http://"+b.admin+"/readyz  /metrics")
 	}
 	if b.dataDir != "" {
-		row("data", b.dataDir)
+		row("data", b.path(b.dataDir))
 	}
-	switch {
-	case b.key != "":
-		row("API key", b.key+"   (kept in "+b.keyFile+")")
-	case b.keyFile != "":
-		row("API key", "in "+b.keyFile)
+	if b.key != "" {
+		row("API key", b.key)
+		row("", "kept in "+b.path(b.held.file))
+	} else if b.held.file != "" {
+		row("API key", "in "+b.path(b.held.file))
+	} else {
+		row("API key", "in $"+b.held.variable)
 	}
-	fmt.Fprintf(&s, "\nTry:\n  %s\n\n", b.example())
+	fmt.Fprintf(&s, "\nTry:\n%s\n\n", b.example())
 	_, _ = io.WriteString(w, s.String())
 }
 
-// example is one line that can be pasted.
-func (b banner) example() string {
-	target := "'" + b.addresses.public.String() + "/api/helloworld/Call?name=World'"
-	switch {
-	case b.keyFile != "":
-		return `curl -H "Authorization: Bearer $(cat ` + shellQuote(b.keyFile) + `)" ` + target
-	case b.dataDir != "":
-		return `curl -H "Authorization: Bearer $INGRESS_BOOTSTRAP_KEY" ` + target
+// writeRoutes lists the routes: an address to click, and what it is like.
+func (b banner) writeRoutes(w io.Writer) {
+	a := b.addresses
+	routes := []struct{ name, link, serves string }{
+		{"index", a.public.String() + "/", ""},
+		{"API", a.public.String() + "/v1/", "/api/{service}/{endpoint}"},
+		{"apps", a.under(a.appsDomain) + "/", "{id}." + a.appsDomain},
+		{"functions", a.under(a.functionsDomain) + "/", "{id}." + a.functionsDomain},
+		{"links", a.urlPrefix, "/u/{id}"},
+		{"verify", a.verifyEmailURL, "?token={token}"},
 	}
-	return `curl -H "Authorization: Bearer $M3O_API_TOKEN" ` + target
+	width := 0
+	for _, r := range routes {
+		width = max(width, len(r.link))
+	}
+	for _, r := range routes {
+		line := fmt.Sprintf("  %-10s %-*s  %s", r.name, width, r.link, r.serves)
+		fmt.Fprintln(w, strings.TrimRight(line, " "))
+	}
+}
+
+// example is a command that can be pasted.
+func (b banner) example() string {
+	key := "$" + b.held.variable
+	if b.held.file != "" {
+		key = "$(cat " + b.path(b.held.file) + ")"
+	}
+	return fmt.Sprintf("  curl '%s/api/helloworld/Call?name=World' \\\n    -H \"Authorization: Bearer %s\"", b.addresses.public, key)
+}
+
+// path is how a shell takes the path, with ~ for the home directory.
+func (b banner) path(path string) string {
+	inside, err := filepath.Rel(b.home, path)
+	if !filepath.IsAbs(b.home) || err != nil || !filepath.IsLocal(inside) {
+		return shellQuote(path)
+	}
+	return "~/" + shellQuote(inside)
 }
 
 // shellQuote quotes a path only where a shell needs it.

@@ -226,6 +226,20 @@ func (c *config) readSecrets(env func(string) string) (secrets, error) {
 	return s, nil
 }
 
+// keyHolder says where the key is that readSecrets found, or where the caller of
+// a remote platform may have one.
+func (c *config) keyHolder(env func(string) string) keyHolder {
+	switch {
+	case !c.remote() && c.BootstrapKeyFile != "":
+		return keyHolder{file: c.BootstrapKeyFile}
+	case !c.remote() && strings.TrimSpace(env("INGRESS_BOOTSTRAP_KEY")) != "":
+		return keyHolder{variable: "INGRESS_BOOTSTRAP_KEY"}
+	case c.APITokenFile != "":
+		return keyHolder{file: c.APITokenFile}
+	}
+	return keyHolder{variable: "M3O_API_TOKEN"}
+}
+
 func secretFrom(env func(string) string, variable, flag, path string) (string, error) {
 	if path == "" {
 		return strings.TrimSpace(env(variable)), nil

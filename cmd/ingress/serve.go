@@ -219,7 +219,10 @@ func (s *server) announce() {
 	for i, l := range s.listeners {
 		listening[i] = l.Addr().String()
 	}
-	b := banner{version: version(), addresses: s.settings.addresses(), platform: s.platform.describe()}
+	b := banner{
+		version: version(), addresses: s.settings.addresses(), platform: s.platform.describe(),
+		home: s.program.env("HOME"), held: s.config.keyHolder(s.program.env),
+	}
 	if s.admin != nil {
 		b.admin = s.admin.Addr().String()
 	}
@@ -227,12 +230,17 @@ func (s *server) announce() {
 		b.dataDir = s.config.DataDir
 	}
 	key := s.platform.bootstrap()
-	b.keyFile = key.file
-	if isTerminal(s.program.stdout) {
+	if key.file != "" {
+		b.held = keyHolder{file: key.file}
+	}
+	seen := isTerminal(s.program.stdout)
+	if seen {
 		b.key = key.secret
 	}
 	b.write(s.program.stdout)
-	s.log.Info("ready", "version", b.version, "listen", listening, "admin", b.admin, "platform", b.platform)
+	if !seen || !isTerminal(s.program.stderr) { // who sees both has just read it
+		s.log.Info("ready", "version", b.version, "listen", listening, "admin", b.admin, "platform", b.platform)
+	}
 	if key.revoked {
 		s.log.Warn("the bootstrap key was revoked and stays so; to get a new one, set another INGRESS_BOOTSTRAP_KEY or remove the file", "file", key.file)
 	}
