@@ -19,22 +19,22 @@ import (
 // clientCommands are the commands that call a running platform. The program's
 // command line embeds them.
 type clientCommands struct {
-	Helloworld helloworldCmd `cmd:"" group:"Client" help:"Greet: the service to try first."`
-	URL        urlCmd        `cmd:"" name:"url" group:"Client" help:"Short links."`
-	App        appCmd        `cmd:"" group:"Client" help:"Apps, each under a host name of its own."`
-	Function   functionCmd   `cmd:"" group:"Client" help:"Functions, each under a host name of its own."`
-	User       userCmd       `cmd:"" group:"Client" help:"Accounts, sessions and verification mail."`
-	Key        keyCmd        `cmd:"" group:"Client" help:"API keys."`
-	Tenant     tenantCmd     `cmd:"" group:"Client" help:"Tenants, for operators."`
-	Call       callCmd       `cmd:"" group:"Client" help:"Call any method of the API."`
+	Helloworld helloworldCmd `cmd:"" group:"Client:" help:"Greet: the service to try first."`
+	URL        urlCmd        `cmd:"" name:"url" group:"Client:" help:"Short links."`
+	App        appCmd        `cmd:"" group:"Client:" help:"Apps, each under a host name of its own."`
+	Function   functionCmd   `cmd:"" group:"Client:" help:"Functions, each under a host name of its own."`
+	User       userCmd       `cmd:"" group:"Client:" help:"Accounts, sessions and verification mail."`
+	Key        keyCmd        `cmd:"" group:"Client:" help:"API keys."`
+	Tenant     tenantCmd     `cmd:"" group:"Client:" help:"Tenants, for operators."`
+	Call       callCmd       `cmd:"" group:"Client:" help:"Call any method of the API."`
 }
 
 // clientFlags are the flags all client commands share. They may stand before or
 // after the command.
 type clientFlags struct {
-	Address string        `group:"Client flags" env:"INGRESS_ADDRESS" default:"http://localhost:8080" placeholder:"URL" help:"Platform to call, ${default} unless given."`
-	JSON    bool          `group:"Client flags" name:"json" help:"Print the API's reply as JSON."`
-	Timeout time.Duration `group:"Client flags" default:"30s" help:"How long to wait for a reply, or for the first one of a stream."`
+	Address string        `group:"Client flags:" env:"INGRESS_ADDRESS" default:"http://localhost:8080" placeholder:"URL" help:"Platform to call, ${default} unless given."`
+	JSON    bool          `group:"Client flags:" name:"json" help:"Print the API's reply as JSON."`
+	Timeout time.Duration `group:"Client flags:" default:"30s" help:"How long to wait for a reply, or for the first one of a stream."`
 }
 
 // surroundings is what the client takes from the process it runs in.

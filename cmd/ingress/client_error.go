@@ -43,8 +43,11 @@ func usagef(format string, args ...any) error { return &badUsage{fmt.Sprintf(for
 // command is commandName's and may be empty.
 func reportError(w io.Writer, command string, err error) {
 	var parse *kong.ParseError
-	if command == "" && errors.As(err, &parse) {
+	if errors.As(err, &parse) && command == "" {
 		command = commandName(parse.Context)
+	}
+	if mistyped(parse) {
+		command, err = "", usagef("there is no command %s", parse.Context.Args[0])
 	}
 	sentence, hint := "ingress: ", hintFor(command, err)
 	if command != "" {
@@ -55,6 +58,16 @@ func reportError(w io.Writer, command string, err error) {
 	if hint != "" {
 		_, _ = fmt.Fprintln(w, printable(hint))
 	}
+}
+
+// mistyped reports whether what stands first is no command, so that the parser
+// took it for an argument of the default one, which takes none.
+func mistyped(parse *kong.ParseError) bool {
+	if parse == nil || len(parse.Context.Args) == 0 {
+		return false
+	}
+	first := parse.Context.Args[0]
+	return strings.HasPrefix(parse.Error(), "unexpected argument "+first) && !strings.HasPrefix(first, "-")
 }
 
 func hintFor(command string, err error) string {

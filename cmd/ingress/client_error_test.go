@@ -78,6 +78,27 @@ func TestLoginThatFailsDoesNotBlameTheKey(t *testing.T) {
 	}
 }
 
+func TestAMistypedCommandIsNoArgumentOfServe(t *testing.T) {
+	for _, name := range []string{"nosuch", "Serve", "rl"} {
+		stdout, stderr, code := runMain(t, name, "list")
+		if want := "ingress: there is no command " + name + "\nSee: ingress --help\n"; stdout != "" || stderr != want || code != 1 {
+			t.Errorf("%s: %d, %q, %q", name, code, stdout, stderr)
+		}
+	}
+	if _, stderr, code := runMain(t, "serve", "nosuch"); code != 1 || !strings.HasPrefix(stderr, "ingress: serve: unexpected argument nosuch\n") {
+		t.Errorf("%d, %q", code, stderr)
+	}
+}
+
+// runMain runs a whole command line inside this process.
+func runMain(t *testing.T, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	var out, errs strings.Builder
+	p := &program{ctx: t.Context(), stdin: strings.NewReader(""), stdout: &out, stderr: &errs, env: func(string) string { return "" }}
+	code = p.main(args)
+	return out.String(), errs.String(), code
+}
+
 func TestNobodyListens(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
