@@ -26,10 +26,14 @@ import (
 func TestTheFirstStartTellsWhereEverythingIs(t *testing.T) {
 	dir := shortTempDir(t)
 	i := startIngressIn(t, dir, []string{"INGRESS_BOOTSTRAP_KEY="})
-	stdout, _ := i.output()
+	var stdout string
+	i.await("the start-up text", func() bool {
+		stdout, _ = i.output()
+		return strings.Contains(stdout, "Try:") && strings.HasSuffix(stdout, "\n\n")
+	})
 	for _, want := range []string{
 		"M3O Ingress", "http://" + i.listen + "/api/", "http://app.localhost:", "http://fn.localhost:", "/u/{id}", "http://user.localhost:",
-		dir, "bootstrap.key", "curl ",
+		"data       ~/data", "~/data/bootstrap.key", "curl ",
 	} {
 		if !strings.Contains(stdout, want) {
 			t.Errorf("the start-up lacks %q:\n%s", want, stdout)
