@@ -146,8 +146,8 @@ func TestAQuotaEndsOneTenantOnly(t *testing.T) {
 	}{
 		{"url/create", `{"destinationURL":"https://example.com"}`, 403},
 		{"url/shorten", `{"destinationURL":"https://example.com"}`, 403},
-		{"app/run", `{"name":"second","backend":"http://127.0.0.1:9"}`, 400},
-		{"function/deploy", `{"name":"second","backend":"http://127.0.0.1:9"}`, 400},
+		{"app/run", `{"name":"second","backend":"http://127.0.0.1:9"}`, 403},
+		{"function/deploy", `{"name":"second","backend":"http://127.0.0.1:9"}`, 403},
 		{"api/keys/generate", `{"scopes":["url"]}`, 403},
 	} {
 		a := callV1(t, i, p.a, "/v1/"+test.path, test.body)

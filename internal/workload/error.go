@@ -64,7 +64,7 @@ func Refusal(method string, err error) error {
 	case errors.As(err, &invalid):
 		return api.BadRequest(method, "%v", invalid)
 	case errors.As(err, &quota):
-		return api.BadRequest(method, "%v", quota)
+		return api.Forbidden(method, "%v", quota)
 	}
 	return err
 }

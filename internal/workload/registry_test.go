@@ -314,7 +314,7 @@ func TestRefusalsAreThePlatformsAnswers(t *testing.T) {
 		{workload.ErrReserved, "app.run", 400, "name already reserved"},
 		{workload.ErrScope, "v1.blocked", 403, "Request blocked. Insufficient privileges"},
 		{&workload.InvalidError{Field: "backend", Reason: "100%s"}, "app.run", 400, "invalid backend: 100%s"},
-		{&workload.QuotaError{Reason: "enough"}, "app.run", 400, "deployment limit reached: enough"},
+		{&workload.QuotaError{Reason: "enough"}, "app.run", 403, "deployment limit reached: enough"},
 	} {
 		for _, err := range []error{row.err, fmt.Errorf("wrapped: %w", row.err)} {
 			var got *api.Error
