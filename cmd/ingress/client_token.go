@@ -14,6 +14,10 @@ import (
 // own clients name it.
 const tokenVariable = "M3O_API_TOKEN"
 
+// bootstrapVariable is the environment variable that gives the platform its
+// bootstrap key, instead of the file.
+const bootstrapVariable = "INGRESS_BOOTSTRAP_KEY"
+
 // bootstrapKeyFile is where, in its data directory, the platform keeps the key
 // that it made at its first start.
 const bootstrapKeyFile = "bootstrap.key"
@@ -26,7 +30,7 @@ type credential struct {
 }
 
 // findKey returns the key for an address: the one in the environment or, for a
-// platform on this machine only, the bootstrap key. The bootstrap key may do
+// platform on this machine only, the bootstrap key, given or kept. It may do
 // everything, so it is never even read for any other address.
 func findKey(address *url.URL, in surroundings) (credential, error) {
 	if token, _ := in.LookupEnv(tokenVariable); strings.TrimSpace(token) != "" {
@@ -37,6 +41,9 @@ func findKey(address *url.URL, in surroundings) (credential, error) {
 			text: "no key for " + address.Redacted(),
 			hint: "Set " + tokenVariable + " to a key of that platform; its operator makes one with: ingress key create --scope '*'",
 		}
+	}
+	if key, _ := in.LookupEnv(bootstrapVariable); strings.TrimSpace(key) != "" {
+		return checkedKey(key, bootstrapVariable, true)
 	}
 	if in.DataDir == "" {
 		return credential{}, noLocalKey("no key")

@@ -293,6 +293,23 @@ func TestRemoteHitsAreResolvesOneEach(t *testing.T) {
 	}
 }
 
+func TestRemoteVisitsToOurOwnPlatformAreHits(t *testing.T) {
+	home := startIngressIn(t, shortTempDir(t), []string{"INGRESS_BOOTSTRAP_KEY=" + remoteToken})
+	if status, answer := home.call(remoteToken, "url/create", `{"id":"x","destinationURL":"https://example.com/"}`); status != 200 {
+		t.Fatalf("%d %v", status, answer)
+	}
+	i := startRemote(t, "http://"+home.listen)
+	for range 5 {
+		i.do("GET", "http://localhost/u/x", []string{"User-Agent", "Mozilla/5.0"}, "")
+	}
+	i.stop() // waits for the resolves in the background
+	home.do("GET", "http://localhost/u/x", []string{"User-Agent", "Mozilla/5.0"}, "")
+	_, list := home.call(remoteToken, "url/list", `{}`)
+	if got := list["urlPairs"].([]any)[0].(map[string]any)["hitCount"]; got != "6" {
+		t.Errorf("after five visits there and one here hitCount is %v", got)
+	}
+}
+
 func TestARefusedConnectionIsAnOutage(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

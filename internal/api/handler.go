@@ -80,7 +80,7 @@ func NewHandler(config HandlerConfig) (*Handler, error) {
 }
 
 // ServeHTTP answers one request. Who is not known learns nothing but that: not
-// which services exist, nor which HTTP methods they take.
+// which services exist. The HTTP methods are the same for all of them.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	allowBrowsers(w.Header())
 	if r.Method == http.MethodOptions {
@@ -100,10 +100,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // serveCall answers a call over plain HTTP.
 func (h *Handler) serveCall(w http.ResponseWriter, r *http.Request) {
-	c, failed := h.open(w.Header(), r)
-	if failed == nil {
-		failed = checkMethod(w.Header(), r)
+	if failed := checkMethod(w.Header(), r); failed != nil {
+		h.fail(w, call{}, failed)
+		return
 	}
+	c, failed := h.open(w.Header(), r)
 	var req proto.Message
 	if failed == nil {
 		req, failed = c.endpoint.request(r)

@@ -83,7 +83,8 @@ func TestCalls(t *testing.T) {
 		{"a bad key", "POST", "nonsense", "/v1/helloworld/call", `{}`, 401, unauthorized},
 		{"a key in the query", "GET", "", "/v1/helloworld/call?api_key=" + apitest.Alice, ``, 401, unauthorized},
 		{"no key and an unknown service", "POST", "", "/v1/nosuch/call", `{}`, 401, unauthorized},
-		{"no key and a wrong HTTP method", "PATCH", "", "/v1/helloworld/call", `{}`, 401, unauthorized},
+		{"no key and a wrong HTTP method", "PATCH", "", "/v1/helloworld/call", `{}`, 405,
+			`{"id":"v1","code":405,"detail":"Method PATCH is not allowed, use POST","status":"Method Not Allowed"}`},
 		{"a key for other services", "POST", "narrow", "/v1/helloworld/call", `{}`, 403, blocked},
 		{"a key for this service", "POST", "exact", "/v1/helloworld/call", `{"name":"x"}`, 200, `{"message":"carol x"}`},
 		{"an unknown method", "POST", apitest.Alice, "/v1/helloworld/nosuch", `{}`, 404, unknown},
@@ -122,6 +123,7 @@ func TestContentTypes(t *testing.T) {
 		{"application/json; charset=utf-8", `{"name":"x"}`, 200},
 		{"Application/JSON;charset", `{"name":"x"}`, 200},
 		{"application/x-www-form-urlencoded", `name=x`, 415},
+		{"application/x-www-form-urlencoded", ` {"name":"x"}`, 200}, // what curl -d calls JSON
 		{"multipart/form-data; boundary=b", "--b--", 415},
 		{"text/plain", `{"name":"x"}`, 415},
 		{"nonsense/", `{"name":"x"}`, 415},

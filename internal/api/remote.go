@@ -59,7 +59,7 @@ func (r *Remote) ResolveLink(ctx context.Context, id string) (string, error) {
 
 func (r *Remote) resolveLink(ctx context.Context, id string) (string, error) {
 	var res urlpb.ResolveResponse
-	err := r.client.Call(ctx, "url", "Resolve", &urlpb.ResolveRequest{Id: id}, &res)
+	err := r.client.Call(ctx, "url", "Resolve", &urlpb.ResolveRequest{Id: id, Visit: true}, &res)
 	if err == nil && res.GetDestinationURL() == "" {
 		// Unlike an app, a link has no time in which it leads nowhere yet.
 		err = badReply("the platform named no destination for the link", nil)

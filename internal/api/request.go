@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"mime"
@@ -51,11 +52,18 @@ func payload(r *http.Request) ([]byte, *Error) {
 	if err != nil {
 		return nil, unreadable(err)
 	}
-	if len(data) > 0 && !isJSON(r.Header.Get("Content-Type")) {
+	if contentType := r.Header.Get("Content-Type"); len(data) > 0 && !isJSON(contentType) && !isMislabelled(contentType, data) {
 		return nil, newError("v1", http.StatusUnsupportedMediaType,
-			"Content-Type must be application/json")
+			"Content-Type must be application/json; forms are understood under /api")
 	}
 	return data, nil
+}
+
+// isMislabelled reports whether a body is a JSON object although it is called a
+// form, as curl calls whatever -d sends.
+func isMislabelled(contentType string, data []byte) bool {
+	media, _, _ := mime.ParseMediaType(contentType) // empty when it cannot be parsed
+	return media == "application/x-www-form-urlencoded" && bytes.HasPrefix(bytes.TrimLeft(data, " \t\r\n"), []byte("{"))
 }
 
 // isJSON judges a content type. None counts as JSON, and parameters such as

@@ -58,8 +58,8 @@ func (b Bootstrap) LogValue() slog.Value {
 // given, of any format but at least 20 characters; when that is empty, the one
 // in the file, which is made with a new key when it is not there.
 //
-// A key that differs from the one of the last start replaces it. One that was
-// revoked through the API stays revoked. To be called once, before the first
+// A key that differs from the one of the last start replaces it; a given one also
+// replaces the file. One that was revoked through the API stays revoked. To be called once, before the first
 // Authenticate.
 func (s *Service) EnsureBootstrap(ctx context.Context, given, file string) (Bootstrap, error) {
 	b := Bootstrap{Secret: strings.TrimSpace(given)}
@@ -82,7 +82,27 @@ func (s *Service) EnsureBootstrap(ctx context.Context, given, file string) (Boot
 		return Bootstrap{}, fmt.Errorf("store the bootstrap key: %w", err)
 	}
 	s.bootstrap.Store(&h)
-	return b, nil
+	if b.File == "" {
+		err = dropFormerFile(file, b.Secret)
+	}
+	return b, err
+}
+
+// dropFormerFile removes a generated key that a given one has replaced. Left
+// there it would mislead whoever looks for the key, and come back to life with
+// the first start without a given one.
+func dropFormerFile(file, given string) error {
+	content, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && strings.TrimSpace(string(content)) == given {
+		return nil
+	}
+	if err == nil {
+		err = os.Remove(file)
+	}
+	if err != nil {
+		return fmt.Errorf("remove the replaced bootstrap key: %w", err)
+	}
+	return nil
 }
 
 // readOrMake returns the key in the file, which it makes when it is missing.

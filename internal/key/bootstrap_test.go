@@ -72,9 +72,15 @@ func TestAChangedBootstrapKeyReplacesTheOld(t *testing.T) {
 	if !works(t, s, a) || works(t, s, b) {
 		t.Error("A did not come back")
 	}
-	s, back := restart(t, db, "", file)
-	if back.Generated || !works(t, s, generated.Secret) || works(t, s, a) {
-		t.Error("without a given key the kept one counts")
+	s, fresh := restart(t, db, "", file)
+	if !fresh.Generated || works(t, s, generated.Secret) || works(t, s, a) || !works(t, s, fresh.Secret) {
+		t.Error("without a given key there is a new one, and none of the replaced")
+	}
+	if _, same := restart(t, db, fresh.Secret, file); same.File != "" {
+		t.Errorf("given what is in the file: %v", same)
+	}
+	if content, err := os.ReadFile(file); err != nil || strings.TrimSpace(string(content)) != fresh.Secret {
+		t.Errorf("the file of a key that was not replaced is %q, %v", content, err)
 	}
 }
 
@@ -118,8 +124,9 @@ func TestARevokedBootstrapKeyIsNotBroughtBack(t *testing.T) {
 		if other.Revoked || !works(t, s, other.Secret) {
 			t.Error("a new key does not work")
 		}
-		if s, again := restart(t, db, given, file); !again.Revoked || works(t, s, b.Secret) || works(t, s, other.Secret) {
-			t.Error("going back to the revoked key should leave none")
+		// A generated key went with its file; going back to a given one leaves none.
+		if s, again := restart(t, db, given, file); again.Revoked != (given != "") || works(t, s, b.Secret) || works(t, s, other.Secret) {
+			t.Error("the revoked key came back")
 		}
 	}
 }

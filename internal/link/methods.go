@@ -152,6 +152,9 @@ func (s *Service) resolve(ctx context.Context, caller api.Caller, req *urlpb.Res
 	if l == nil || l.tenant != caller.Tenant && !caller.Has(api.ScopeResolve) {
 		return nil, api.NotFound(method)
 	}
+	if req.GetVisit() {
+		s.Hit(id)
+	}
 	return &urlpb.ResolveResponse{DestinationURL: l.destination}, nil
 }
 

@@ -223,6 +223,28 @@ func TestWhatAWriteDidIsSeen(t *testing.T) {
 	}
 }
 
+func TestAResolveCountsOnlyAsAVisit(t *testing.T) {
+	w := newWorld(t)
+	w.Post(t, apitest.Alice, "/v1/url/Create", `{"id":"mine","destinationURL":"https://example.com"}`)
+	for _, test := range []struct {
+		key, body string
+		status    int
+		hits      string
+	}{
+		{apitest.Alice, `{"id":"mine"}`, 200, "0"},
+		{apitest.Alice, `{"id":"mine","visit":true}`, 200, "1"},
+		{apitest.Bob, `{"id":"mine","visit":true}`, 404, "1"},
+		{apitest.Operator, `{"id":"mine","visit":true}`, 200, "2"},
+	} {
+		if reply := w.Post(t, test.key, "/v1/url/Resolve", test.body); reply.Status != test.status {
+			t.Errorf("%s %s: %d %s", test.key, test.body, reply.Status, reply.Body)
+		}
+		if reply := w.Get(t, apitest.Alice, "/v1/url/List"); !strings.Contains(reply.Body, `"hitCount":"`+test.hits+`"`) {
+			t.Errorf("after %s %s: %s", test.key, test.body, reply.Body)
+		}
+	}
+}
+
 func TestTheQuotaOfLinks(t *testing.T) {
 	w := newWorld(t)
 	caller := api.Caller{Tenant: "small", Scopes: []string{api.ScopeAll}, Quotas: api.Quotas{Links: 2}}

@@ -589,7 +589,10 @@ type ResolveRequest struct {
 	// The id.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// The short URL, used when the id is empty.
-	ShortURL      string `protobuf:"bytes,2,opt,name=shortURL,proto3" json:"shortURL,omitempty"`
+	ShortURL string `protobuf:"bytes,2,opt,name=shortURL,proto3" json:"shortURL,omitempty"`
+	// The caller sends a visitor there, which counts as a hit. Ingresses in front
+	// of this platform set it; the original platform counted every Resolve.
+	Visit         bool `protobuf:"varint,100,opt,name=visit,proto3" json:"visit,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -636,6 +639,13 @@ func (x *ResolveRequest) GetShortURL() string {
 		return x.ShortURL
 	}
 	return ""
+}
+
+func (x *ResolveRequest) GetVisit() bool {
+	if x != nil {
+		return x.Visit
+	}
+	return false
 }
 
 // ResolveResponse says where a link leads.
@@ -716,10 +726,11 @@ const file_url_url_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1a\n" +
 	"\bshortURL\x18\x02 \x01(\tR\bshortURL\x12&\n" +
 	"\x0edestinationURL\x18\x03 \x01(\tR\x0edestinationURL\"\x10\n" +
-	"\x0eUpdateResponse\"<\n" +
+	"\x0eUpdateResponse\"R\n" +
 	"\x0eResolveRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1a\n" +
-	"\bshortURL\x18\x02 \x01(\tR\bshortURL\"9\n" +
+	"\bshortURL\x18\x02 \x01(\tR\bshortURL\x12\x14\n" +
+	"\x05visit\x18d \x01(\bR\x05visit\"9\n" +
 	"\x0fResolveResponse\x12&\n" +
 	"\x0edestinationURL\x18\x01 \x01(\tR\x0edestinationURL2\xb7\x02\n" +
 	"\x03Url\x121\n" +
