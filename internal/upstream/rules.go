@@ -30,7 +30,8 @@ type Rules struct {
 
 // ForbiddenError says that the rules forbid a backend.
 type ForbiddenError struct {
-	// Address is the URL without its credentials, or the address that was dialled.
+	// Address is the URL registered, without its credentials, or the address that
+	// was dialled.
 	Address string
 	// Why is the rule, for whoever registered the backend.
 	Why string
@@ -61,8 +62,10 @@ func (r *Rules) Check(ctx context.Context, u *url.URL) error {
 		return fmt.Errorf("the backend's host %s cannot be found: %s", u.Hostname(), lookupFailure(err))
 	}
 	for _, addr := range addrs {
-		if err := r.check(netip.AddrPortFrom(addr, port)); err != nil {
-			return err
+		if why := r.forbids(netip.AddrPortFrom(addr, port)); why != "" {
+			// The name and not its address: the text is shown to whoever registers a
+			// backend, who must not be able to read the operator's own zone with it.
+			return &ForbiddenError{Address: u.Redacted(), Why: why}
 		}
 	}
 	return nil
@@ -122,14 +125,23 @@ func (r *Rules) checkDial(address string) error {
 	return r.check(addr)
 }
 
-// check applies the rules to an address and to those it may be a disguise of.
+// check applies the rules to an address.
 func (r *Rules) check(to netip.AddrPort) error {
-	for _, addr := range disguises(to.Addr()) {
-		if why := r.refuse(netip.AddrPortFrom(addr, to.Port())); why != "" {
-			return &ForbiddenError{Address: to.String(), Why: why}
-		}
+	if why := r.forbids(to); why != "" {
+		return &ForbiddenError{Address: to.String(), Why: why}
 	}
 	return nil
+}
+
+// forbids says which rule forbids an address, or one that it may be a disguise
+// of, or nothing.
+func (r *Rules) forbids(to netip.AddrPort) string {
+	for _, addr := range disguises(to.Addr()) {
+		if why := r.refuse(netip.AddrPortFrom(addr, to.Port())); why != "" {
+			return why
+		}
+	}
+	return ""
 }
 
 // refuse says which rule forbids an address, or nothing.

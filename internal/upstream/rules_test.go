@@ -149,6 +149,8 @@ func TestANameThatChangesItsAddressIsCaughtInTheDialer(t *testing.T) {
 	}
 	if err := rules.Check(t.Context(), u); !errors.As(err, &forbidden) {
 		t.Errorf("registering again: %v", err)
+	} else if text := err.Error(); !strings.Contains(text, "rebind.example") || strings.Contains(text, "127.0.0.1") {
+		t.Errorf("whoever registers a name is told its address: %s", text)
 	}
 	if hits.Load() != 0 {
 		t.Error("the backend was reached")
