@@ -9,8 +9,12 @@ import (
 	helloworldpb "github.com/m3o/ingress/proto/helloworld"
 )
 
-// maxMessages is the longest stream one request gets.
-const maxMessages = 10_000
+// maxMessages is the longest stream one request gets, and maxBytes how much it
+// may repeat: a name may fill a request, and repeated would fill a line for hours.
+const (
+	maxMessages = 10_000
+	maxBytes    = 16 << 20
+)
 
 // Greeter greets. The zero value is ready.
 type Greeter struct{}
@@ -36,6 +40,9 @@ func (g *Greeter) call(_ context.Context, _ api.Caller, req *helloworldpb.CallRe
 func (g *Greeter) stream(ctx context.Context, _ api.Caller, req *helloworldpb.StreamRequest, send func(*helloworldpb.StreamResponse) error) error {
 	if n := req.GetMessages(); n < 0 || n > maxMessages {
 		return api.BadRequest("helloworld.stream", "messages must be between 0 and %d", maxMessages)
+	}
+	if n := int64(len(req.GetName())); n*req.GetMessages() > maxBytes {
+		return api.BadRequest("helloworld.stream", "name is too long for that many messages: at most %d bytes together", maxBytes)
 	}
 	for range req.GetMessages() {
 		if err := ctx.Err(); err != nil {

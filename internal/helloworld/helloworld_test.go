@@ -22,6 +22,7 @@ func TestHelloworld(t *testing.T) {
 		{"streams", "/v1/helloworld/Stream", `{"name":"Jane","messages":2}`, 200, "{\"message\":\"Hello Jane\"}\n{\"message\":\"Hello Jane\"}\n"},
 		{"streams nothing when asked for none", "/v1/helloworld/Stream", `{"name":"Jane"}`, 200, ""},
 		{"streams no negative number", "/v1/helloworld/Stream", `{"messages":-1}`, 400, `{"id":"helloworld.stream","code":400,"detail":"messages must be between 0 and 10000","status":"Bad Request"}`},
+		{"repeats no long name for long", "/v1/helloworld/Stream", `{"messages":10000,"name":"` + strings.Repeat("x", 2000) + `"}`, 400, `{"id":"helloworld.stream","code":400,"detail":"name is too long for that many messages: at most 16777216 bytes together","status":"Bad Request"}`},
 		{"streams no endless number", "/v1/helloworld/Stream", `{"messages":10001}`, 400, `{"id":"helloworld.stream","code":400,"detail":"messages must be between 0 and 10000","status":"Bad Request"}`},
 	}
 	for _, test := range tests {
