@@ -120,6 +120,19 @@ func serveAdmin(l net.Listener, h http.Handler, log *slog.Logger) *http.Server {
 	return server
 }
 
+// removeSocket removes a socket that nobody answers on. Connecting to a file of
+// any other kind is refused in the same way, and such a file is not ours.
+func removeSocket(path string) error {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return err
+	}
+	if info.Mode().Type() != os.ModeSocket {
+		return fmt.Errorf("%q is a file and no socket; give another path", path)
+	}
+	return os.Remove(path)
+}
+
 // listenSocket opens the control socket for its owner alone. A socket left by a
 // process that was killed is replaced; one that answers is not.
 func listenSocket(path string) (net.Listener, error) {
@@ -127,7 +140,7 @@ func listenSocket(path string) (net.Listener, error) {
 		conn.Close()
 		return nil, fmt.Errorf("--admin-socket: %q is in use by another process", path)
 	} else if errors.Is(err, syscall.ECONNREFUSED) {
-		if err := os.Remove(path); err != nil {
+		if err := removeSocket(path); err != nil {
 			return nil, fmt.Errorf("--admin-socket: %w", err)
 		}
 	}
