@@ -162,6 +162,15 @@ func (h *Handler) serveUnary(w http.ResponseWriter, r *http.Request, c call, req
 		h.fail(w, c, failed)
 		return
 	}
+	h.deliver(w, body)
+}
+
+// deliver sends a whole reply to a reader that takes 16 KiB a second or more:
+// one that reads nothing must not keep it in memory for good.
+func (h *Handler) deliver(w http.ResponseWriter, body []byte) {
+	out := &lines{w: w, control: http.NewResponseController(w)}
+	out.setDeadline(time.Now().Add(h.patience + time.Duration(len(body)/(16<<10))*time.Second))
+	defer out.setDeadline(time.Time{})
 	writeJSON(w, http.StatusOK, body)
 }
 

@@ -74,7 +74,7 @@ func (h *Handler) serveListing(w http.ResponseWriter, r *http.Request, c call, r
 	case failed == nil && l.begun:
 		_ = out.write(l.held) // that the caller has gone changes nothing
 	case failed == nil:
-		writeJSON(w, http.StatusOK, l.held)
+		h.deliver(w, l.held)
 	case l.begun:
 		h.log(c, failed)
 		panic(http.ErrAbortHandler) // a list that lacks its end must not look whole

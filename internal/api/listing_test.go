@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"github.com/m3o/ingress/internal/api"
 	"github.com/m3o/ingress/internal/api/apitest"
 	apipb "github.com/m3o/ingress/proto/api"
+	helloworldpb "github.com/m3o/ingress/proto/helloworld"
 )
 
 type listFunc = func(context.Context, api.Caller, *apipb.ListRequest, func(*apipb.ListResponse) error) error
@@ -194,4 +196,51 @@ func TestOnlyAListCanBeSentInPieces(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "replies with more than a list") {
 		t.Errorf("got %v", err)
 	}
+}
+
+func TestAReplyWaitsForItsReaderNotForEver(t *testing.T) {
+	large := greeterWith(func(context.Context, api.Caller, *helloworldpb.CallRequest) (*helloworldpb.CallResponse, error) {
+		return &helloworldpb.CallResponse{Message: strings.Repeat("x", 64<<20)}, nil
+	}, nil)
+	k := keys{caller: api.Caller{Tenant: "alice", Scopes: []string{"*"}}, rate: api.Rate{Allowed: true}}
+	handler, err := api.NewHandler(api.HandlerConfig{
+		Services: []api.Service{large}, Auth: k, Limiter: k, Logger: slog.New(slog.DiscardHandler), Patience: time.Millisecond,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	deadlines := make(chan time.Time, 10)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		handler.ServeHTTP(&deadlineWriter{w, deadlines}, r)
+	}))
+	defer server.Close()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL+"/v1/helloworld/call", strings.NewReader("{}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set(bearer[0], bearer[1])
+	before := time.Now()
+	res, err := server.Client().Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if n, err := io.Copy(io.Discard, res.Body); err != nil || n < 64<<20 {
+		t.Errorf("a reader that reads got %d bytes, %v", n, err)
+	}
+	during, after := <-deadlines, <-deadlines
+	if allowed := during.Sub(before); allowed < 4096*time.Second || allowed > 8192*time.Second || !after.IsZero() {
+		t.Errorf("64 MiB may take %v, what comes afterwards until %v", allowed, after)
+	}
+}
+
+// deadlineWriter notes the write deadlines it is given.
+type deadlineWriter struct {
+	http.ResponseWriter
+	deadlines chan time.Time
+}
+
+func (w *deadlineWriter) SetWriteDeadline(at time.Time) error {
+	w.deadlines <- at
+	return http.NewResponseController(w.ResponseWriter).SetWriteDeadline(at)
 }
