@@ -71,7 +71,12 @@ func disguises(addr netip.Addr) []netip.Addr {
 		list = append(list, netip.AddrFrom4([4]byte(b[2:6])))
 	case teredo.Contains(addr): // the client's address is stored inverted
 		list = append(list, netip.AddrFrom4([4]byte(b[4:8])), netip.AddrFrom4([4]byte{^b[12], ^b[13], ^b[14], ^b[15]}))
-	case nat64.Contains(addr), localNAT64.Contains(addr), isISATAP(b):
+	case localNAT64.Contains(addr): // the prefix has 48 bits, or 96 (RFC 6052 2.2)
+		list = append(list, netip.AddrFrom4([4]byte(b[12:16])))
+		if b[6] != 0 {
+			list = append(list, netip.AddrFrom4([4]byte{b[6], b[7], b[9], b[10]}))
+		}
+	case nat64.Contains(addr), translated.Contains(addr), isISATAP(b):
 		list = append(list, netip.AddrFrom4([4]byte(b[12:16])))
 	case v4Compatible.Contains(addr) && addr != netip.IPv6Loopback() && !addr.IsUnspecified():
 		list = append(list, netip.AddrFrom4([4]byte(b[12:16])))
@@ -80,11 +85,12 @@ func disguises(addr netip.Addr) []netip.Addr {
 }
 
 var (
-	sixToFour    = netip.MustParsePrefix("2002::/16")      // RFC 3056
-	teredo       = netip.MustParsePrefix("2001::/32")      // RFC 4380
-	nat64        = netip.MustParsePrefix("64:ff9b::/96")   // RFC 6052
-	localNAT64   = netip.MustParsePrefix("64:ff9b:1::/48") // RFC 8215
-	v4Compatible = netip.MustParsePrefix("::/96")          // RFC 4291 2.5.5.1
+	sixToFour    = netip.MustParsePrefix("2002::/16")       // RFC 3056
+	teredo       = netip.MustParsePrefix("2001::/32")       // RFC 4380
+	nat64        = netip.MustParsePrefix("64:ff9b::/96")    // RFC 6052
+	localNAT64   = netip.MustParsePrefix("64:ff9b:1::/48")  // RFC 8215
+	translated   = netip.MustParsePrefix("::ffff:0:0:0/96") // RFC 2765 2.1
+	v4Compatible = netip.MustParsePrefix("::/96")           // RFC 4291 2.5.5.1
 )
 
 // isISATAP reports whether the interface identifier embeds an IPv4 address

@@ -32,7 +32,7 @@ func TestWhichAddressesABackendMayHave(t *testing.T) {
 		"169.254.169.254": never, "169.254.0.1": never, "fe80::1": never, "fe80::1%eth0": never, "febf::1": never, "100.100.100.200": never, "168.63.129.16": never,
 		"192.0.0.192": never, "fd00:ec2::254": never, "fd20:ce::254": never, "0.0.0.0": never, "0.1.2.3": never, "::": never, "224.0.0.1": never, "ff02::1": never,
 		"239.255.255.255": never, "240.0.0.1": never, "255.255.255.255": never,
-		"::ffff:169.254.169.254": never, "::169.254.169.254": never, "2002:a9fe:a9fe::": never, "64:ff9b::a9fe:a9fe": never, "64:ff9b:1::169.254.169.254": never,
+		"::ffff:169.254.169.254": never, "::169.254.169.254": never, "2002:a9fe:a9fe::": never, "64:ff9b::a9fe:a9fe": never, "64:ff9b:1::169.254.169.254": never, "64:ff9b:1:a9fe:a9:fe00::": never, "::ffff:0:169.254.169.254": never,
 		"2001:0:a9fe:a9fe::": never, "2001:0:0102:0304::5601:5601": never, "2001:db8::5efe:169.254.169.254": never, "::ffff:0.0.0.0": never,
 	} {
 		for _, allowPrivate := range []bool{false, true} {
