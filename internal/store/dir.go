@@ -3,8 +3,10 @@ package store
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/gofrs/flock"
 )
@@ -16,11 +18,17 @@ var ErrDirInUse = errors.New("in use by another process")
 // takes its lock, which ends with Close or with the process. It returns an error
 // that wraps ErrDirInUse, at once, when another process holds it.
 func LockDir(dir string) (*flock.Flock, error) {
+	if info, err := os.Stat(dir); err == nil && !info.IsDir() {
+		return nil, fmt.Errorf("%s is a file and not a directory; give another path", dir)
+	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the data directory: %w", err)
 	}
 	lock := flock.New(filepath.Join(dir, "lock"), flock.SetPermissions(0o600))
 	locked, err := lock.TryLock()
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
+		return nil, fmt.Errorf("the data directory %s cannot be written: %w; it must belong to the user who runs this", dir, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("lock the data directory %s: %w", dir, err)
 	}

@@ -57,7 +57,7 @@ func newSealer(source, text string) (*Sealer, error) {
 	for _, field := range strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r <= ' ' }) {
 		key, err := hex.DecodeString(field)
 		if err != nil || len(key) != secretKeyBytes {
-			return nil, fmt.Errorf("%s: a key must be 64 hexadecimal digits", source)
+			return nil, fmt.Errorf("%s: a secret key must be 64 hexadecimal digits; restore it, because without it what is encrypted cannot be read", source)
 		}
 		block, err := aes.NewCipher(key)
 		if err != nil {
@@ -74,7 +74,7 @@ func newSealer(source, text string) (*Sealer, error) {
 		s.keys[id] = aead
 	}
 	if s.current == "" {
-		return nil, fmt.Errorf("%s: there is no key in it", source)
+		return nil, fmt.Errorf("%s: there is no secret key in it; restore it, because without it what is encrypted cannot be read", source)
 	}
 	return s, nil
 }

@@ -328,3 +328,16 @@ func TestAFullDiskIsSaidAndLosesNothing(t *testing.T) {
 		t.Errorf("found %d settings, %v", len(settings), err)
 	}
 }
+
+func TestADataDirectoryThatCannotBeOneSaysSo(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, []byte("kept"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.LockDir(file); err == nil || !strings.Contains(err.Error(), "not a directory") || !strings.Contains(err.Error(), file) {
+		t.Errorf("a file: %v", err)
+	}
+	if content, err := os.ReadFile(file); err != nil || string(content) != "kept" {
+		t.Errorf("the file is %q, %v", content, err)
+	}
+}
