@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -139,6 +140,8 @@ func listenSocket(path string) (net.Listener, error) {
 	if conn, err := net.Dial("unix", path); err == nil {
 		conn.Close()
 		return nil, fmt.Errorf("--admin-socket: %q is in use by another process", path)
+	} else if info, statErr := os.Lstat(path); statErr == nil && info.Mode().Type() != fs.ModeSocket {
+		return nil, fmt.Errorf("--admin-socket: %q is there and is no socket; move it away or give another path", path)
 	} else if errors.Is(err, syscall.ECONNREFUSED) {
 		if err := removeSocket(path); err != nil {
 			return nil, fmt.Errorf("--admin-socket: %w", err)
