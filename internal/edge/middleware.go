@@ -25,7 +25,7 @@ func (e *Edge) recorded(next http.Handler) http.Handler {
 		rec := &record{started: e.now()}
 		rec.match = e.hosts.Load().route(r.Method, r.Host, r.URL.Path)
 		rec.route = rec.match.kind.String()
-		next.ServeHTTP(&response{ResponseWriter: w, tunnels: e.tunnels}, withRecord(r, rec))
+		next.ServeHTTP(&response{ResponseWriter: w, tunnels: e.tunnels, last: framesUnsurely(r)}, withRecord(r, rec))
 	})
 }
 

@@ -16,6 +16,18 @@ type response struct {
 	status   int
 	bytes    int64
 	hijacked net.Conn
+	// last makes this the last answer on its connection.
+	last bool
+}
+
+// framesUnsurely reports whether where the request ends is something that a proxy
+// in front of us may have judged differently. net/http hides a Content-Length
+// beside a Transfer-Encoding, ignores a Transfer-Encoding in HTTP/1.0, and, while
+// an answer runs alongside its request, goes on after a broken chunk as if a new
+// request began there. RFC 9112 6.1 wants such connections closed after the
+// answer, so that nothing behind the request is taken for another one.
+func framesUnsurely(r *http.Request) bool {
+	return r.ProtoMajor == 1 && (len(r.TransferEncoding) > 0 || r.ProtoMinor == 0 && r.ContentLength != 0)
 }
 
 // Unwrap lets http.ResponseController find the methods this type does not have.
@@ -30,6 +42,9 @@ func (w *response) WriteHeader(status int) {
 	}
 	if w.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
 		w.status = status
+	}
+	if w.last && status >= http.StatusOK {
+		w.Header().Set("Connection", "close") // net/http takes this as an order
 	}
 	w.ResponseWriter.WriteHeader(status)
 }
@@ -87,5 +102,7 @@ func (w *response) started() bool { return w.status != 0 }
 func (w *response) ended() {
 	if w.hijacked != nil {
 		w.tunnels.remove(w.hijacked)
+	} else if w.last && !w.started() {
+		w.Header().Set("Connection", "close") // net/http is about to answer 200
 	}
 }
