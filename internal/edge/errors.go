@@ -55,7 +55,7 @@ func (e *Edge) failureBody(r *http.Request, f *failure) (body []byte, contentTyp
 	if !wantsJSON(r) {
 		return e.pages.failure(f), htmlType
 	}
-	answer := &api.Error{ID: "ingress." + string(f.reason), Code: f.status, Detail: f.message}
+	answer := &api.Error{ID: "ingress." + string(f.reason), Code: f.status, Detail: strings.TrimSpace(f.message + " " + f.hint)}
 	body, err := json.Marshal(answer)
 	if err != nil {
 		body = []byte(`{}`) // cannot happen: the answer consists of strings and a number

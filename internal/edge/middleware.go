@@ -101,16 +101,28 @@ func (e *Edge) answered(next handler) http.Handler {
 	})
 }
 
-// limited refuses what is too long to be looked at. Headers are limited by
-// net/http, bodies where they are read.
+// limited refuses what is too long to be looked at, and targets that have no path
+// (RFC 9112 3.2). Headers are limited by net/http, bodies where they are read.
 func (e *Edge) limited(next handler) handler {
 	return func(w http.ResponseWriter, r *http.Request) *failure {
 		if len(r.RequestURI) > e.config.Limits.URLBytes {
 			return fail(http.StatusRequestURITooLong, ReasonURLTooLong,
 				fmt.Sprintf("The address is longer than the %d bytes allowed.", e.config.Limits.URLBytes))
 		}
+		if !hasPath(r) {
+			return fail(http.StatusBadRequest, ReasonBadRequest, "The request line names no path.")
+		}
 		return next(w, r)
 	}
+}
+
+// hasPath reports whether the target has a path. OPTIONS may ask about a host as a
+// whole; CONNECT names a host, which the router refuses.
+func hasPath(r *http.Request) bool {
+	if r.Method == http.MethodConnect {
+		return true
+	}
+	return r.URL.Opaque == "" && (r.URL.Path != "*" || r.Method == http.MethodOptions)
 }
 
 // dispatch is the index of the routes.
@@ -136,7 +148,7 @@ func (e *Edge) dispatch(w http.ResponseWriter, r *http.Request) *failure {
 		return e.serveBareDomain(w, r)
 	case routeAsset:
 		return e.serveAsset(w, r)
-	case routeBadMethod:
+	case routeBadMethod, routeBadAPIMethod:
 		return methodNotAllowed("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
 	case routeBadHost:
 		return fail(http.StatusBadRequest, ReasonBadRequest, "The request names no valid host.")

@@ -14,6 +14,10 @@ import (
 // keyParameter carries the key of callers that cannot set headers (WIRE.md 2).
 const keyParameter = "api_key"
 
+// isKeyParameter also takes other cases of the name, so that a key which is
+// written oddly is used and goes nowhere else.
+func isKeyParameter(name string) bool { return strings.EqualFold(name, keyParameter) }
+
 // maxParameters bounds how many a call may have; no method comes near it.
 const maxParameters = 1000
 
@@ -43,6 +47,9 @@ type parameters struct {
 func newParameters() *parameters { return &parameters{values: make(map[string]string)} }
 
 func (p *parameters) add(name, value string) error {
+	if isKeyParameter(name) {
+		name = keyParameter
+	}
 	if !utf8.ValidString(name) || !utf8.ValidString(value) {
 		return errNotUTF8
 	}
@@ -113,7 +120,7 @@ func withoutKey(query string) (rest, key string) {
 	found := false
 	for piece := range strings.SplitSeq(query, "&") {
 		name, value, _ := strings.Cut(piece, "=")
-		if unescaped, err := url.QueryUnescape(name); err != nil || unescaped != keyParameter {
+		if unescaped, err := url.QueryUnescape(name); err != nil || !isKeyParameter(unescaped) {
 			kept = append(kept, piece)
 			continue
 		}

@@ -34,10 +34,25 @@ func (e *Edge) serveAPI(w http.ResponseWriter, r *http.Request) *failure {
 
 // servePlatform hands /v1 to the platform as it is.
 func (e *Edge) servePlatform(w http.ResponseWriter, r *http.Request) *failure {
+	if climbs(r.URL.Path) {
+		return fail(http.StatusBadRequest, ReasonBadRequest, "The path leads out of /v1.")
+	}
 	if f := e.boundBody(w, r); f != nil {
 		return f
 	}
 	return e.platform(w, r)
+}
+
+// climbs reports whether a decoded path has segments of dots, which a server
+// behind a remote platform's address may follow to somewhere that is not /v1.
+// Some take a backslash for a slash.
+func climbs(path string) bool {
+	for segment := range strings.FieldsFuncSeq(path, func(c rune) bool { return c == '/' || c == '\\' }) {
+		if segment == "." || segment == ".." {
+			return true
+		}
+	}
+	return false
 }
 
 type publicResolveKey struct{}
@@ -112,14 +127,21 @@ func apiRequest(r *http.Request, path string) (*http.Request, *failure) {
 	setPath(out, path)
 	query, key := withoutKey(r.URL.RawQuery)
 	setQuery(out, query)
-	if strings.Contains(out.Header.Get("Referer"), keyParameter+"=") {
-		out.Header.Del("Referer") // the page's own address has a key in it
-	}
+	dropReferer(out.Header)
 	form, f := rewriteCall(out)
 	if f != nil {
 		return nil, f
 	}
 	return out, authorize(out, firstOf(key, form))
+}
+
+// dropReferer removes the address of the page that made the call if it has a key
+// in it.
+func dropReferer(h http.Header) {
+	_, query, _ := strings.Cut(h.Get("Referer"), "?")
+	if rest, _ := withoutKey(query); rest != query {
+		h.Del("Referer")
+	}
 }
 
 // rewriteCall turns parameters into JSON where there are any, and returns the key

@@ -13,6 +13,7 @@ const (
 	routeUnknownHost routeKind = iota
 	routeBadHost
 	routeBadMethod
+	routeBadAPIMethod
 	routeUnknownPath
 	routeIndex
 	routeAsset
@@ -30,8 +31,9 @@ const (
 
 func (k routeKind) String() string {
 	return [routeKinds]string{
-		routeUnknownHost: "unknown_host", routeBadHost: "bad_host", routeBadMethod: "bad_method", routeUnknownPath: "unknown_path",
-		routeIndex: "index", routeAsset: "asset", routeAPI: "api", routePlatform: "platform", routeResolve: "resolve", routeLink: "link",
+		routeUnknownHost: "unknown_host", routeBadHost: "bad_host", routeBadMethod: "bad_method", routeBadAPIMethod: "bad_method",
+		routeUnknownPath: "unknown_path",
+		routeIndex:       "index", routeAsset: "asset", routeAPI: "api", routePlatform: "platform", routeResolve: "resolve", routeLink: "link",
 		routeUser: "user", routeApp: "app", routeFunction: "function",
 		routeAppsDomain: "apps_domain", routeFunctionsDomain: "functions_domain",
 	}[k]
@@ -39,7 +41,7 @@ func (k routeKind) String() string {
 
 // isAPI reports whether the callers of the route are programs that expect JSON.
 func (k routeKind) isAPI() bool {
-	return k == routeAPI || k == routePlatform || k == routeResolve
+	return k == routeAPI || k == routePlatform || k == routeResolve || k == routeBadAPIMethod
 }
 
 // match is the answer of the router: where a request goes, and with what.
@@ -55,13 +57,24 @@ type match struct {
 // their normal form, and may be called concurrently.
 func (t *hostTable) route(method, host, path string) match {
 	name, err := normaliseHost(host)
-	switch {
-	case err != nil:
+	if err != nil {
 		return match{kind: routeBadHost}
-	case method == http.MethodTrace || method == http.MethodConnect:
-		// TRACE would show a page the visitor's own credentials (RFC 9110 9.3.8), and
-		// CONNECT is for forward proxies.
-		return match{kind: routeBadMethod}
+	}
+	m := t.hostRoute(name, path)
+	if method != http.MethodTrace && method != http.MethodConnect {
+		return m
+	}
+	// TRACE would show a page the visitor's own credentials (RFC 9110 9.3.8), and
+	// CONNECT is for forward proxies.
+	if m.kind.isAPI() {
+		return match{kind: routeBadAPIMethod}
+	}
+	return match{kind: routeBadMethod}
+}
+
+// hostRoute picks the route from a normalised host and the path.
+func (t *hostTable) hostRoute(name, path string) match {
+	switch {
 	case name == t.user:
 		return t.userHostRoute(path, t.own[name])
 	case t.own[name] || t.anyIP && isIP(name):

@@ -23,6 +23,8 @@ func NewServer(e *Edge) *Server {
 		ReadHeaderTimeout: limits.ReadHeader,
 		IdleTimeout:       limits.Idle,
 		MaxHeaderBytes:    limits.HeaderBytes,
+		// "OPTIONS *" of an app is for the app, and an empty 200 helps nobody.
+		DisableGeneralOptionsHandler: true,
 		// What net/http reports here is what clients do to it: bad TLS handshakes and
 		// the like. Everything else has its own line.
 		ErrorLog: slog.NewLogLogger(e.logger.Handler(), slog.LevelDebug),
