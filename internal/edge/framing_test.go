@@ -2,6 +2,7 @@ package edge
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -63,5 +64,23 @@ func TestConnectionsAreKeptAfterBodiesOfKnownLength(t *testing.T) {
 	last := strings.Replace(once, "\r\n", "\r\nConnection: close\r\n", 1)
 	if answer := r.raw(once + once + last); strings.Count(answer, "HTTP/1.1 200 OK") != 3 || bytes.Count([]byte(answer), []byte("abc")) != 3 {
 		t.Errorf("got %q", answer)
+	}
+}
+
+func TestClientsThatSendAllBeforeReadingGetTheRefusal(t *testing.T) {
+	r := newRig(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) })
+	body := strings.Repeat("a", 8<<20)
+	chunked := fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", len(body), body)
+	declared := fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(body), body)
+	small := fmt.Sprintf("Content-Length: %d\r\n\r\n%s", 3<<20, body[:3<<20])
+	for request, want := range map[string]string{
+		"POST /v1/a/b HTTP/1.1\r\nHost: own.test\r\n" + declared:  "HTTP/1.1 413",
+		"POST /api/a/b HTTP/1.1\r\nHost: own.test\r\n" + declared: "HTTP/1.1 413",
+		"POST /v1/a/b HTTP/1.1\r\nHost: own.test\r\n" + small:     "HTTP/1.1 401",
+		"POST /v1/a/b HTTP/1.1\r\nHost: own.test\r\n" + chunked:   "HTTP/1.1 401",
+	} {
+		if answer := r.raw(request); !strings.HasPrefix(answer, want) {
+			t.Errorf("%.100q: got %.100q, want %s", request, answer, want)
+		}
 	}
 }

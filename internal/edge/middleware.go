@@ -91,13 +91,16 @@ func (e *Edge) forwarded(next http.Handler) http.Handler {
 // answered renders the failure a handler ended in.
 func (e *Edge) answered(next handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body := r.Body // handlers wrap it
 		f := next(w, r)
-		if f == nil {
-			return
-		}
 		rec := recordOf(r)
-		rec.reason, rec.cause = f.reason, f.cause
-		e.render(w, r, f)
+		if f != nil {
+			rec.reason, rec.cause = f.reason, f.cause
+			e.render(w, r, f)
+		}
+		if rec.match.kind.isAPI() {
+			linger(w.(*response), r, body)
+		}
 	})
 }
 
