@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -437,4 +438,36 @@ func TestTheAPIKeyInStrangePlacesIsNeverLogged(t *testing.T) {
 		}
 	}
 	i.wantCleanLog()
+}
+
+// TestABodyThatStopsComingIsNotWaitedFor: on /api a form is read before anybody
+// knows whose it is, on /v1 a body after its key.
+func TestABodyThatStopsComingIsNotWaitedFor(t *testing.T) {
+	i := startIngressIn(t, shortTempDir(t), nil, "--read-body-timeout", "300ms")
+	for name, head := range map[string]string{
+		"a form without a key": "POST /api/helloworld/Call HTTP/1.1\r\nContent-Type: application/x-www-form-urlencoded\r\n",
+		"JSON with a key":      "POST /v1/helloworld/Call HTTP/1.1\r\nContent-Type: application/json\r\nAuthorization: Bearer " + bootstrapKey + "\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			conn, err := net.Dial("tcp", i.listen)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			if err := conn.SetDeadline(time.Now().Add(deadline)); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.WriteString(conn, head+"Host: localhost\r\nContent-Length: 10\r\n\r\n{"); err != nil {
+				t.Fatal(err)
+			}
+			res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer res.Body.Close()
+			if res.StatusCode != http.StatusRequestTimeout || res.Header.Get("Content-Type") != "application/json" {
+				t.Errorf("got %d %v", res.StatusCode, res.Header)
+			}
+		})
+	}
 }

@@ -41,6 +41,10 @@ type config struct {
 	TrustedProxies       []string `env:"INGRESS_TRUSTED_PROXIES" placeholder:"CIDR" help:"Networks whose X-Forwarded-* and Forwarded headers are believed."`
 	AllowPrivateBackends *bool    `env:"INGRESS_ALLOW_PRIVATE_BACKENDS" negatable:"" help:"Let registered backends be on private and loopback addresses. On only if every listener is loopback, unless set."`
 
+	SessionLife    time.Duration `default:"168h" env:"INGRESS_SESSION_LIFE" help:"How long a login of the user service lasts."`
+	VerifyLinkLife time.Duration `default:"24h" env:"INGRESS_VERIFY_LINK_LIFE" help:"How long a mailed verification link works."`
+	MagicLinkLife  time.Duration `default:"10m" env:"INGRESS_MAGIC_LINK_LIFE" help:"How long a mailed magic link works (60 s on the original platform)."`
+
 	LogFormat string `default:"auto" enum:"auto,text,json" env:"INGRESS_LOG_FORMAT" help:"auto (text on a terminal, JSON otherwise), text or json."`
 	LogLevel  string `default:"info" enum:"debug,info,warn,error" env:"INGRESS_LOG_LEVEL" help:"debug, info, warn or error."`
 
@@ -57,6 +61,7 @@ type limits struct {
 	MaxHeaderBytes        byteSize      `default:"64KiB" env:"INGRESS_MAX_HEADER_BYTES" help:"For all request headers together."`
 	MaxURLBytes           byteSize      `name:"max-url-bytes" default:"16KiB" env:"INGRESS_MAX_URL_BYTES" help:"For path and query."`
 	MaxAPIBodyBytes       byteSize      `name:"max-api-body-bytes" default:"4MiB" env:"INGRESS_MAX_API_BODY_BYTES" help:"For a request body on /api and /v1. Apps and functions have no limit."`
+	ReadBodyTimeout       time.Duration `default:"30s" env:"INGRESS_READ_BODY_TIMEOUT" help:"For a request body on /api and /v1, and a second more for each 16 KiB of it."`
 	DialTimeout           time.Duration `default:"3s" env:"INGRESS_DIAL_TIMEOUT" help:"For a connection to a backend."`
 	ResponseHeaderTimeout time.Duration `default:"60s" env:"INGRESS_RESPONSE_HEADER_TIMEOUT" help:"For a backend to begin its answer."`
 	ResolveTimeout        time.Duration `default:"5s" env:"INGRESS_RESOLVE_TIMEOUT" help:"For the platform to resolve an id."`
@@ -188,7 +193,7 @@ func (c *config) validateMail() error {
 
 func (l *limits) validate() error {
 	for name, d := range map[string]time.Duration{
-		"--read-header-timeout": l.ReadHeaderTimeout, "--idle-timeout": l.IdleTimeout,
+		"--read-header-timeout": l.ReadHeaderTimeout, "--idle-timeout": l.IdleTimeout, "--read-body-timeout": l.ReadBodyTimeout,
 		"--dial-timeout": l.DialTimeout, "--response-header-timeout": l.ResponseHeaderTimeout,
 		"--resolve-timeout": l.ResolveTimeout, "--shutdown-timeout": l.ShutdownTimeout,
 	} {

@@ -108,6 +108,8 @@ func (s *server) makeServices(ctx context.Context, e *embedded, sealer *store.Se
 		Mail:      sender,
 		VerifyURL: func() string { return s.settings.addresses().verifyEmailURL },
 		Log:       s.log,
+
+		SessionLife: s.config.SessionLife, VerifyLife: s.config.VerifyLinkLife, MagicLife: s.config.MagicLinkLife,
 	})
 	e.handler, err = api.NewHandler(api.HandlerConfig{
 		Services: s.serviceTables(e), Auth: e.keys, Limiter: e.keys, Anonymous: publicResolver, Logger: s.log,

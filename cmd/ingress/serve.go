@@ -175,7 +175,7 @@ func (s *server) openEdge() error {
 		Limits: edge.Limits{
 			ReadHeader: limits.ReadHeaderTimeout, Idle: limits.IdleTimeout,
 			HeaderBytes: int(limits.MaxHeaderBytes), URLBytes: int(limits.MaxURLBytes), BodyBytes: int64(limits.MaxAPIBodyBytes),
-			Resolve: limits.ResolveTimeout,
+			ReadBody: limits.ReadBodyTimeout, Resolve: limits.ResolveTimeout,
 		},
 		Logger:  s.log,
 		Metrics: s.metrics,

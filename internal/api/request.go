@@ -6,6 +6,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"os"
 	"strings"
 
 	"google.golang.org/protobuf/proto"
@@ -90,6 +91,9 @@ func unreadable(err error) *Error {
 	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return newError("v1", http.StatusRequestEntityTooLarge,
 			"Request body is larger than the limit of %d bytes", tooLarge.Limit)
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return newError("v1", http.StatusRequestTimeout, "Request body did not arrive in time")
 	}
 	failed := BadRequest("v1", "Request body could not be read to its end")
 	failed.Cause = err

@@ -85,6 +85,9 @@ type Limits struct {
 	// BodyBytes bounds bodies on /api and /v1; beyond it, 413. Default 4 MiB.
 	// Apps and functions set their own.
 	BodyBytes int64
+	// ReadBody is how long a body on /api and /v1 that is read whole may take, and a
+	// second more for each 16 KiB that have arrived; beyond it, 408. Default 30 s.
+	ReadBody time.Duration
 	// Resolve is how long the platform may take to resolve an id or to check a
 	// verification token. Default 5 s.
 	Resolve time.Duration
@@ -97,6 +100,7 @@ func (l Limits) withDefaults() Limits {
 		HeaderBytes: orDefault(l.HeaderBytes, 64<<10),
 		URLBytes:    orDefault(l.URLBytes, 16<<10),
 		BodyBytes:   orDefault(l.BodyBytes, 4<<20),
+		ReadBody:    orDefault(l.ReadBody, 30*time.Second),
 		Resolve:     orDefault(l.Resolve, 5*time.Second),
 	}
 }
@@ -109,7 +113,7 @@ func orDefault[T int | int64 | time.Duration](value, fallback T) T {
 }
 
 func (l Limits) check() error {
-	if min(l.ReadHeader, l.Idle, l.Resolve) < 0 || min(int64(l.HeaderBytes), int64(l.URLBytes), l.BodyBytes) < 0 {
+	if min(l.ReadHeader, l.Idle, l.ReadBody, l.Resolve) < 0 || min(int64(l.HeaderBytes), int64(l.URLBytes), l.BodyBytes) < 0 {
 		return fmt.Errorf("limits: %+v: a limit cannot be negative", l)
 	}
 	return nil

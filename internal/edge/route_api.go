@@ -8,6 +8,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 )
@@ -74,15 +75,19 @@ func (e *Edge) servePublicResolve(w http.ResponseWriter, r *http.Request) *failu
 	return e.platform(w, out)
 }
 
-// boundBody applies the limit on API bodies: at once when the length is known,
-// and while it is read otherwise.
+// boundBody applies the limits on API bodies: the one on the size at once when the
+// length is known, and while it is read otherwise.
 func (e *Edge) boundBody(w http.ResponseWriter, r *http.Request) *failure {
 	limit := e.config.Limits.BodyBytes
 	if r.ContentLength > limit {
 		return bodyTooLarge(limit)
 	}
 	if r.Body != nil && r.Body != http.NoBody {
-		r.Body = http.MaxBytesReader(w, r.Body, limit)
+		r.Body = &pacedBody{
+			ReadCloser: http.MaxBytesReader(w, r.Body, limit), control: http.NewResponseController(w),
+			patience: e.config.Limits.ReadBody, now: e.now,
+			whole: e.config.PlatformURL == nil, // the services read it whole
+		}
 	}
 	return nil
 }
@@ -176,6 +181,7 @@ func rewriteCall(r *http.Request) (key string, f *failure) {
 func mergeBody(r *http.Request, kind body, query *parameters) (key string, f *failure) {
 	var content []byte
 	var err error
+	readWhole(r)
 	switch kind {
 	case formBody, multipartBody:
 		var form *parameters
@@ -206,6 +212,9 @@ func badRequest(part string, err error) *failure {
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {
 		return bodyTooLarge(tooLarge.Limit)
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return fail(http.StatusRequestTimeout, ReasonBodyTooSlow, "The body did not arrive in time.")
 	}
 	message := part + " could not be read."
 	var public publicError

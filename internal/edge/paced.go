@@ -1,0 +1,53 @@
+package edge
+
+import (
+	"io"
+	"net/http"
+	"time"
+)
+
+// pace is how many bytes buy a sender another second.
+const pace = 16 << 10
+
+// pacedBody is a request body that must keep coming: within a time that grows
+// with what has arrived. A sender that drips would otherwise hold a connection, on
+// /api before anybody knows who it is.
+type pacedBody struct {
+	io.ReadCloser
+	control  *http.ResponseController
+	patience time.Duration
+	now      func() time.Time
+	// whole is set when the body is read as a whole before anything is done with
+	// it. A stream that is passed on may pause for as long as it likes.
+	whole    bool
+	started  time.Time
+	received int64
+}
+
+// Read implements io.Reader. It fails with os.ErrDeadlineExceeded when the sender
+// was too slow.
+func (b *pacedBody) Read(p []byte) (int, error) {
+	if !b.whole {
+		return b.ReadCloser.Read(p)
+	}
+	if b.started.IsZero() {
+		b.started = b.now()
+	}
+	due := b.started.Add(b.patience + time.Duration(b.received/pace)*time.Second)
+	// A writer without deadlines is a test's; net/http's have them.
+	_ = b.control.SetReadDeadline(due)
+	n, err := b.ReadCloser.Read(p)
+	b.received += int64(n)
+	if err == io.EOF {
+		// The server goes on reading to notice when the client leaves.
+		_ = b.control.SetReadDeadline(time.Time{})
+	}
+	return n, err
+}
+
+// readWhole has the body's sender hurry.
+func readWhole(r *http.Request) {
+	if b, ok := r.Body.(*pacedBody); ok {
+		b.whole = true
+	}
+}
