@@ -9,8 +9,12 @@ import (
 // the contract is the same for everybody.
 type document struct {
 	contentType string
+	policy      string // its Content-Security-Policy
 	body        []byte
 }
+
+// strictPolicy lets a document load and do nothing.
+const strictPolicy = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 // newDocuments renders the documents for the services, by their paths.
 func newDocuments(services []Service) (map[string]document, error) {
@@ -26,9 +30,9 @@ func newDocuments(services []Service) (map[string]document, error) {
 	if err != nil {
 		return nil, err
 	}
-	html := document{"text/html; charset=utf-8", page}
+	html := document{"text/html; charset=utf-8", referencePolicy(), page}
 	return map[string]document{
-		"/v1/openapi.json": {mediaJSON, spec},
+		"/v1/openapi.json": {mediaJSON, strictPolicy, spec},
 		"/v1":              html,
 		"/v1/":             html,
 		"/v1/docs":         html,
@@ -44,7 +48,7 @@ func (d document) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header := w.Header()
 	header.Set("Content-Type", d.contentType)
 	header.Set("Content-Length", strconv.Itoa(len(d.body)))
-	header.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
+	header.Set("Content-Security-Policy", d.policy)
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Cache-Control", "no-cache")
 	w.WriteHeader(http.StatusOK)

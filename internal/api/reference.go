@@ -2,7 +2,9 @@ package api
 
 import (
 	"bytes"
+	"crypto/sha256"
 	_ "embed"
+	"encoding/base64"
 	"html/template"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -11,8 +13,15 @@ import (
 //go:embed reference.html
 var referenceHTML string
 
+//go:embed reference.css
+var referenceCSS string
+
 // What the reference page shows.
 type (
+	refPage struct {
+		Style    template.CSS
+		Services []refService
+	}
 	refService struct {
 		Name, Comment string
 		Methods       []refMethod
@@ -36,15 +45,22 @@ func reference(services []protoreflect.ServiceDescriptor) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	var shown []refService
+	shown := refPage{Style: template.CSS(referenceCSS)}
 	for _, service := range services {
-		shown = append(shown, refer(service))
+		shown.Services = append(shown.Services, refer(service))
 	}
 	var out bytes.Buffer
 	if err := page.Execute(&out, shown); err != nil {
 		return nil, err
 	}
 	return out.Bytes(), nil
+}
+
+// referencePolicy allows the reference its one style sheet, by its hash, and
+// nothing else: no script, nothing from elsewhere.
+func referencePolicy() string {
+	sum := sha256.Sum256([]byte(referenceCSS))
+	return strictPolicy + "; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
 }
 
 func refer(service protoreflect.ServiceDescriptor) refService {

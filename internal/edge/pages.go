@@ -9,6 +9,7 @@ import (
 	"html/template"
 	"net/http"
 	"strconv"
+	"strings"
 )
 
 //go:embed templates
@@ -30,8 +31,8 @@ type pages struct {
 type page struct {
 	Style   template.CSS
 	Title   string
-	Status  int    // of a failure, or 0
-	Message string // one sentence
+	Status  string // of a failure: its code and name, or empty
+	Message string // one sentence, or empty
 	Hint    string // another one, or empty
 	Reason  Reason // of a failure, or empty
 	Link    string // the destination, on the preview page
@@ -62,10 +63,13 @@ func newPages() (*pages, error) {
 	}, nil
 }
 
-// failure renders a failure's page; plain text if even that fails.
+// failure renders a failure's page; plain text if even that fails. What happened
+// is its heading: the name of the status means nothing to most visitors.
 func (p *pages) failure(f *failure) []byte {
 	body, err := p.render(page{
-		Title: http.StatusText(f.status), Status: f.status, Message: f.message, Hint: f.hint, Reason: f.reason,
+		Title:  strings.TrimSuffix(f.message, "."),
+		Status: strconv.Itoa(f.status) + " " + http.StatusText(f.status),
+		Hint:   f.hint, Reason: f.reason,
 	})
 	if err != nil {
 		return []byte(template.HTMLEscapeString(f.message) + "\n")

@@ -19,11 +19,15 @@ func (e *Edge) serveFunction(w http.ResponseWriter, r *http.Request) *failure {
 	return e.serveTenant(w, r, e.functions, fail(http.StatusNotFound, ReasonUnknownFunction, "There is no function at this address."))
 }
 
+// hintUnknown goes with ids that nobody knows.
+const hintUnknown = "It may be misspelled, or have been removed."
+
 // serveTenant resolves the id and hands the request to the backend behind it.
 // Apps and functions differ only in who resolves them.
 func (e *Edge) serveTenant(w http.ResponseWriter, r *http.Request, cache *resolveCache[Backend], unknown *failure) *failure {
 	rec := recordOf(r)
 	rec.id = rec.match.id
+	unknown.hint = hintUnknown
 	backend, err := resolve(e, r, cache, rec.id)
 	if err != nil {
 		return resolveFailure(r.Context(), err, unknown)

@@ -12,10 +12,12 @@ func (e *Edge) serveIndex(w http.ResponseWriter, r *http.Request) *failure {
 	if f := onlyReads(r); f != nil {
 		return f
 	}
+	hosts := e.hosts.Load().settings
+	public := publicAddress(hosts, r)
 	return e.servePage(w, r, page{
 		Title:   "M3O Ingress",
 		Message: "This is the front door of a small serverless platform. These are its routes:",
-		Routes:  e.hosts.Load().settings.routes(publicAddress(e.hosts.Load().settings, r)),
+		Routes:  append([]routeInfo{e.apiRoute(public)}, hosts.routes(public)...),
 	})
 }
 
@@ -29,7 +31,18 @@ func publicAddress(hosts Hosts, r *http.Request) *url.URL {
 	return &url.URL{Scheme: v.scheme, Host: v.host}
 }
 
-// routes describes the five routes. Hosts other than the public one are assumed
+// apiRoute describes route 1. Only the platform that is built in is known to have
+// a page that explains its methods.
+func (e *Edge) apiRoute(public *url.URL) routeInfo {
+	base := public.Scheme + "://" + public.Host
+	about := "A call of a method of the platform, with an API key and parameters or JSON."
+	if e.config.Platform == nil {
+		return routeInfo{Name: "API", URL: base + "/api/{service}/{endpoint}", About: about}
+	}
+	return routeInfo{Name: "API", URL: base + "/v1/", Link: true, About: "The reference of all methods. /api/{service}/{endpoint} calls one, with an API key and parameters or JSON."}
+}
+
+// routes describes the routes behind the API. Hosts other than the public one are assumed
 // to be on the same port.
 func (h Hosts) routes(public *url.URL) []routeInfo {
 	base := public.Scheme + "://" + public.Host
@@ -40,8 +53,7 @@ func (h Hosts) routes(public *url.URL) []routeInfo {
 		return public.Scheme + "://" + host + "/"
 	}
 	prefix := firstOf(h.URLPrefix, base+"/u/")
-	list := []routeInfo{{Name: "API", URL: base + "/api/helloworld/call?name=Ada", Link: true,
-		About: "/api/{service}/{endpoint} calls a method of the platform; it needs a key."}}
+	var list []routeInfo
 	if h.AppsDomain != "" {
 		list = append(list, routeInfo{Name: "Apps", URL: on("{id}." + h.AppsDomain), About: "One host name for each app."})
 	}

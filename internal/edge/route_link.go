@@ -19,6 +19,7 @@ func (e *Edge) serveLink(w http.ResponseWriter, r *http.Request) *failure {
 	rec := recordOf(r)
 	id, preview := strings.CutSuffix(rec.match.id, "+")
 	unknown := fail(http.StatusNotFound, ReasonUnknownLink, "There is no link at this address.")
+	unknown.hint = hintUnknown
 	if !isLinkID(id) {
 		return unknown
 	}
@@ -34,7 +35,7 @@ func (e *Edge) serveLink(w http.ResponseWriter, r *http.Request) *failure {
 		return f
 	}
 	if preview {
-		return e.servePage(w, r, page{Title: "Where this link leads", Message: "The short link leads to:", Link: location})
+		return e.servePage(w, r, page{Title: "Where this link leads", Message: "It has not been followed. Its destination is:", Link: location})
 	}
 	if e.config.Hits != nil && isPerson(r) {
 		e.config.Hits.Hit(id)

@@ -192,7 +192,7 @@ func (f resolverFunc) Resolve(ctx context.Context, id string) (Backend, error) {
 func TestIndexListsTheRoutes(t *testing.T) {
 	r := newRig(t, nil)
 	res := r.get("own.test:8080/")
-	for _, want := range []string{"http://own.test:8080/api/", "http://{id}.app.test:8080/", "http://{id}.fn.test:8080/", "http://own.test:8080/u/{id}", "http://user.test:8080/"} {
+	for _, want := range []string{"http://own.test:8080/v1/", "http://{id}.app.test:8080/", "http://{id}.fn.test:8080/", "http://own.test:8080/u/{id}", "http://user.test:8080/"} {
 		if !strings.Contains(res.body, want) {
 			t.Errorf("the index lacks %s: %s", want, res.body)
 		}
