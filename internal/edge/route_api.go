@@ -18,6 +18,13 @@ import (
 // (WIRE.md 2 and 3).
 func (e *Edge) serveAPI(w http.ResponseWriter, r *http.Request) *failure {
 	path, ok := platformPath(r.URL.Path)
+	if !ok && r.Method == http.MethodOptions {
+		// A browser's script gets to read a failure only if the preflight before it
+		// succeeded.
+		allowAnyOrigin(w.Header())
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	}
 	if !ok {
 		f := fail(http.StatusBadRequest, ReasonBadRequest, "The path is not that of a method.")
 		f.hint = "Call /api/{service}/{endpoint}."

@@ -175,6 +175,9 @@ func TestUpgradesPassWithTheirQuery(t *testing.T) {
 func TestBadCallsAreRefusedInJSON(t *testing.T) {
 	r, got := newAPIRig(t)
 	deep := strings.Repeat(`{"a":`, 10_001) + "1" + strings.Repeat("}", 10_001)
+	if res := r.do("OPTIONS", "own.test/api/helloworld", ""); res.StatusCode != 204 || res.Header.Get("Access-Control-Allow-Origin") != "*" {
+		t.Errorf("the preflight of a bad path: %d %v", res.StatusCode, res.Header)
+	}
 	many := "?" + strings.Repeat("x", 1)
 	for i := range maxParameters + 1 {
 		many += fmt.Sprintf("&%x", i)
