@@ -17,7 +17,7 @@ func TestTheControlSocketReplacesNoFile(t *testing.T) {
 	if err := i.wait(); err == nil {
 		t.Error("it started")
 	}
-	if _, stderr := i.output(); !strings.Contains(stderr, "is a file and no socket") {
+	if _, stderr := i.output(); !strings.Contains(stderr, "no socket") {
 		t.Errorf("it said %s", stderr)
 	}
 	if content, err := os.ReadFile(precious); err != nil || string(content) != "content" {
