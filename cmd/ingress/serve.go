@@ -286,6 +286,6 @@ func checkAddresses(a *addresses) error { return a.edgeHosts().Check() }
 func (a *addresses) edgeHosts() edge.Hosts {
 	return edge.Hosts{
 		Own: a.hosts, AppsDomain: a.appsDomain, FunctionsDomain: a.functionsDomain, UserHost: a.userHost,
-		PublicURL: a.public.String(), URLPrefix: a.urlPrefix,
+		VerifyEmailURL: a.verifyEmailURL, PublicURL: a.public.String(), URLPrefix: a.urlPrefix,
 	}
 }

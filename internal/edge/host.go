@@ -3,6 +3,7 @@ package edge
 import (
 	"errors"
 	"net/netip"
+	"strconv"
 	"strings"
 
 	"golang.org/x/net/idna"
@@ -46,10 +47,11 @@ func normaliseIPv6(host string) (string, error) {
 // cutPort takes the port off a host that is not an IPv6 literal.
 func cutPort(host string) (string, error) {
 	name, port, _ := strings.Cut(host, ":")
-	for _, c := range []byte(port) {
-		if c < '0' || c > '9' {
-			return "", errHostMalformed
-		}
+	if port == "" {
+		return name, nil
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return "", errHostMalformed
 	}
 	return name, nil
 }

@@ -21,6 +21,9 @@ type Hosts struct {
 	// UserHost serves e-mail verification, with any path. Empty for none; /user on
 	// the own hosts serves it as well.
 	UserHost string
+	// VerifyEmailURL is what mailed verification links begin with, when that is not
+	// the user host. Its host serves verification as well, unless it is ours anyway.
+	VerifyEmailURL string
 	// PublicURL is the address people see, such as https://m3o.example. Its host is
 	// ours too, and pages build their links from it. When empty they use the
 	// address each visitor came by.
@@ -40,6 +43,7 @@ func (h Hosts) Check() error {
 type hostTable struct {
 	settings Hosts
 	user     string
+	mailed   string // the host of the verification links, when it is another
 	own      map[string]bool
 	anyIP    bool
 	domains  []tenantDomain // the longer first
@@ -73,6 +77,9 @@ func newHostTable(hosts Hosts, publicResolve bool) (*hostTable, error) {
 	if err := t.setUser(hosts.UserHost); err != nil {
 		return nil, err
 	}
+	if err := t.setMailed(hosts.VerifyEmailURL); err != nil {
+		return nil, err
+	}
 	if err := t.addDomains(hosts); err != nil {
 		return nil, err
 	}
@@ -88,18 +95,37 @@ func (t *hostTable) addOwn(setting, host string) error {
 }
 
 func (t *hostTable) addHostOf(setting, address string) error {
+	name, err := hostOf(setting, address)
+	if name != "" {
+		t.own[name] = true
+	}
+	return err
+}
+
+// hostOf returns the normalised host of an http or https URL, and nothing for an
+// empty one.
+func hostOf(setting, address string) (string, error) {
 	if address == "" {
-		return nil
+		return "", nil
 	}
 	u, err := url.Parse(address)
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
-		return fmt.Errorf("%s %q: not an http or https URL", setting, address)
+		return "", fmt.Errorf("%s %q: not an http or https URL", setting, address)
 	}
 	name, err := normaliseHost(u.Host)
 	if err != nil {
-		return fmt.Errorf("%s %q: its host is %w", setting, address, err)
+		return "", fmt.Errorf("%s %q: its host is %w", setting, address, err)
 	}
-	t.own[name] = true
+	return name, nil
+}
+
+// setMailed comes after the hosts that are ours.
+func (t *hostTable) setMailed(address string) error {
+	name, err := hostOf("verify-email-url", address)
+	if name == "" || t.own[name] || t.anyIP && isIP(name) {
+		return err
+	}
+	t.mailed = name
 	return nil
 }
 

@@ -17,6 +17,11 @@ func (e *Edge) serveLink(w http.ResponseWriter, r *http.Request) *failure {
 		return f
 	}
 	rec := recordOf(r)
+	if rec.match.id == "" {
+		return e.servePage(w, r, page{
+			Title: "Short links live here", Message: "Each is an id at the end of this address, and leads somewhere else. With a + behind it, it says where.",
+		})
+	}
 	id, preview := strings.CutSuffix(rec.match.id, "+")
 	unknown := fail(http.StatusNotFound, ReasonUnknownLink, "There is no link at this address.")
 	unknown.hint = hintUnknown

@@ -75,8 +75,11 @@ func TestLinksThatLeadNowhere(t *testing.T) {
 	}
 	r.links["empty"] = ""
 	r.get("own.test/u/empty").wantFailure(t, 503, ReasonDeploying)
-	for _, id := range []string{"missing", "a%2Fb", "a/b", "", "resolve", "a%0d%0aX:y", "%00", "a%20b", "ü", strings.Repeat("a", 300), "a++"} {
+	for _, id := range []string{"missing", "a%2Fb", "a/b", "+", "resolve", "a%0d%0aX:y", "%00", "a%20b", "ü", strings.Repeat("a", 300), "a++"} {
 		r.get("own.test/u/"+id).wantFailure(t, 404, ReasonUnknownLink)
+	}
+	if res := r.get("own.test/u/"); res.StatusCode != 200 || !strings.Contains(res.body, "Short links") || res.Header.Get("Location") != "" {
+		t.Errorf("the place where links live: %d %s", res.StatusCode, res.body)
 	}
 	res := r.do(http.MethodPost, "own.test/u/script", "x")
 	res.wantFailure(t, 405, ReasonMethodNotAllowed)

@@ -58,6 +58,11 @@ func (e *Edge) withoutToken(w http.ResponseWriter, r *http.Request) *failure {
 	if err == nil && hosts.own[name] && hosts.ownRoute(r.URL.Path).kind == routeIndex {
 		return e.serveIndex(w, r)
 	}
+	if r.URL.RawQuery == "" && (r.URL.Path == "/" || r.URL.Path == "") {
+		return e.servePage(w, r, page{
+			Title: "E-mail addresses are confirmed here", Message: "Links in e-mails lead to this host. Each has a token, and confirms one address.",
+		})
+	}
 	f := fail(http.StatusBadRequest, ReasonBadRequest, "This address confirms e-mail addresses, and its token is missing.")
 	f.hint = "Open the link exactly as it is in the e-mail."
 	return f

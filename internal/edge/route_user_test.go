@@ -129,6 +129,15 @@ func TestTrickyRedirectsAreRefused(t *testing.T) {
 	}
 }
 
+func TestTheBareUserHostSaysWhatItIs(t *testing.T) {
+	r := newRig(t, nil)
+	if res := r.get("user.test/"); res.StatusCode != 200 || !strings.Contains(res.body, "confirmed here") {
+		t.Errorf("%d %s", res.StatusCode, res.body)
+	}
+	r.get("user.test/?token=").wantFailure(t, 400, ReasonBadRequest)
+	r.get("user.test/verify").wantFailure(t, 400, ReasonBadRequest)
+}
+
 func TestStoredRedirectsCountWithTheirSchemeAndPort(t *testing.T) {
 	policy, err := newRedirectPolicy(nil)
 	if err != nil {

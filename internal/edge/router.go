@@ -75,7 +75,7 @@ func (t *hostTable) route(method, host, path string) match {
 // hostRoute picks the route from a normalised host and the path.
 func (t *hostTable) hostRoute(name, path string) match {
 	switch {
-	case name == t.user:
+	case name == t.user, name == t.mailed:
 		return t.userHostRoute(path, t.own[name])
 	case t.own[name] || t.anyIP && isIP(name):
 		return t.ownRoute(path)

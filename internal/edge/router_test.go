@@ -19,6 +19,7 @@ func TestRouteFollowsTheOrderOfHosts(t *testing.T) {
 	nested := Hosts{
 		Own: []string{"m3o.com", "Status.M3O.app", "2001:db8::1"}, AppsDomain: "m3o.app", FunctionsDomain: "fn.m3o.app",
 		UserHost: "user.m3o.app", PublicURL: "https://api.m3o.com:8443", URLPrefix: "https://m3o.one/u/",
+		VerifyEmailURL: "https://Verify.m3o.com",
 	}
 	table := table(t, nested)
 	for _, test := range []struct {
@@ -32,6 +33,12 @@ func TestRouteFollowsTheOrderOfHosts(t *testing.T) {
 		{"[2001:DB8:0::1]:80", "/", match{kind: routeIndex}},
 		{"status.m3o.app", "/api/a/b", match{kind: routeAPI}},
 		{"user.m3o.app", "/", match{kind: routeUser}},
+		{"verify.m3o.com", "/", match{kind: routeUser}},
+		{"verify.m3o.com:443", "/any/path", match{kind: routeUser}},
+		{"m3o.com:65535", "/", match{kind: routeIndex}},
+		{"m3o.com:65536", "/", match{kind: routeBadHost}},
+		{"m3o.com:-1", "/", match{kind: routeBadHost}},
+		{"m3o.com:", "/", match{kind: routeIndex}},
 		{"user.m3o.app", "/any/path", match{kind: routeUser}},
 		{"user.m3o.app", "/u/abc", match{kind: routeUser}},
 		{"user.m3o.app", "/api/a/b", match{kind: routeAPI}},
