@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -183,7 +184,7 @@ func (p *proxy) refuseLoop(r *http.Request) *failure {
 
 // send takes the hop. A failure means that nothing was written.
 func (p *proxy) send(w http.ResponseWriter, r *http.Request, h *hop, explain func(error) *failure) *failure {
-	h.answer = &answer{ResponseWriter: w, early: h.early}
+	h.answer = &answer{ResponseWriter: w, early: h.early, finalOnly: !r.ProtoAtLeast(1, 1)}
 	ctx := upstream.WithRetryNotice(r.Context(), func() { h.record.retried = true })
 	in := r.WithContext(context.WithValue(ctx, hopKey{}, h))
 	if r.Body != nil && r.ContentLength != 0 {
@@ -294,20 +295,21 @@ func rewrite(pr *httputil.ProxyRequest) {
 	// The server fills this very map once the body has been read; a copy of it
 	// would stay empty.
 	out.Trailer = pr.In.Trailer
-	withoutH2C(out.Header)
+	dropRefusedUpgrade(pr.In, out.Header)
 	h.request(out.Header)
 	h.journey.write(out.Header)
 	markPass(out.Header, h.node)
 }
 
-// withoutH2C drops an upgrade to HTTP/2 in the clear. Once upgraded, any number of
-// requests would go through the connection unseen, our keys among them. A server
-// is free to ignore the offer (RFC 9110 7.8).
-func withoutH2C(h http.Header) {
-	if strings.EqualFold(h.Get("Upgrade"), "h2c") {
-		h.Del("Upgrade")
-		h.Del("Connection")
-		h.Del("Http2-Settings")
+// dropRefusedUpgrade takes out an upgrade that must not happen, as a server is
+// free to do (RFC 9110 7.8). HTTP/1.0 has none. Upgraded to HTTP/2 in the clear,
+// any number of requests would go through the connection unseen, our keys among
+// them.
+func dropRefusedUpgrade(in *http.Request, out http.Header) {
+	if !in.ProtoAtLeast(1, 1) || strings.EqualFold(out.Get("Upgrade"), "h2c") {
+		delete(out, "Upgrade")
+		delete(out, "Connection")
+		delete(out, "Http2-Settings")
 	}
 }
 
@@ -356,26 +358,49 @@ func (hopTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	h.response(res)
-	if _, ok := res.Header["Content-Type"]; !ok {
-		// Present but empty: the server must not guess one from the body.
-		h.answer.Header()["Content-Type"] = nil
+	if res.StatusCode < 100 {
+		_ = res.Body.Close() // nobody will read it
+		return nil, fmt.Errorf("the backend answered with the status %03d", res.StatusCode)
 	}
+	h.response(res)
+	if res.StatusCode == http.StatusSwitchingProtocols {
+		res.Header.Del(errorHeader) // as response.WriteHeader, which never sees this one
+	}
+	h.answer.prepare(res)
 	return res, nil
 }
 
 // answer is the visitor's ResponseWriter as ReverseProxy sees it.
 type answer struct {
 	http.ResponseWriter
-	early    func(http.Header)
-	hijacked bool
+	early     func(http.Header)
+	finalOnly bool // the visitor speaks HTTP/1.0, which has no interim answers
+	hijacked  bool
+}
+
+// prepare sets what ReverseProxy and the server would lose or add.
+func (a *answer) prepare(res *http.Response) {
+	if _, ok := res.Header["Content-Type"]; !ok {
+		// Present but empty: the server must not guess one from the body.
+		a.Header()["Content-Type"] = nil
+	}
+	if res.StatusCode == http.StatusUpgradeRequired && strings.EqualFold(res.Header.Get("Upgrade"), "websocket") {
+		// Upgrade belongs to this hop, and to this status (RFC 9110 15.5.22). What the
+		// backend demands is what we would pass.
+		a.Header().Set("Upgrade", "websocket")
+		a.Header().Set("Connection", "Upgrade")
+	}
 }
 
 // Unwrap lets http.ResponseController reach what the server's writer can do.
 func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
-// WriteHeader lets the route see the headers of interim answers, too.
+// WriteHeader lets the route see the headers of interim answers, too, and keeps
+// them from visitors who would take them for the answer (RFC 9110 15.2).
 func (a *answer) WriteHeader(status int) {
+	if status < http.StatusOK && a.finalOnly {
+		return
+	}
 	if status < http.StatusOK && a.early != nil {
 		a.early(a.Header())
 	}
