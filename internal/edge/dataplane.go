@@ -77,8 +77,7 @@ func (e *Edge) newPlatform() handler {
 		return e.proxy.platform(e.config.PlatformURL)
 	}
 	return func(w http.ResponseWriter, r *http.Request) *failure {
-		e.config.Platform.ServeHTTP(&jsonResponse{ResponseWriter: w}, r)
-		return nil
+		return servePlatformHere(e.config.Platform, w, r)
 	}
 }
 

@@ -2,15 +2,34 @@ package edge
 
 import (
 	"bufio"
+	"errors"
 	"net"
 	"net/http"
 )
 
+// servePlatformHere lets the embedded platform answer. What it says of a body
+// beyond the limit gives way to our own answer: the limit is ours.
+func servePlatformHere(platform http.Handler, w http.ResponseWriter, r *http.Request) *failure {
+	answer := &jsonResponse{ResponseWriter: w}
+	if r.Body != nil && r.Body != http.NoBody {
+		answer.body = &visitorBody{ReadCloser: r.Body}
+		r.Body = answer.body
+	}
+	platform.ServeHTTP(answer, r)
+	if answer.withheld != nil {
+		return bodyTooLarge(answer.withheld)
+	}
+	return nil
+}
+
 // jsonResponse labels what the embedded platform answers as JSON unless it said
-// otherwise; net/http would guess from the body.
+// otherwise; net/http would guess from the body. It withholds an answer that
+// begins after the request's body has turned out to be too large.
 type jsonResponse struct {
 	http.ResponseWriter
-	labelled bool
+	body     *visitorBody // nil when the request has none
+	begun    bool
+	withheld *http.MaxBytesError
 }
 
 // Unwrap lets http.ResponseController find the methods this type does not have.
@@ -18,21 +37,27 @@ func (w *jsonResponse) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // WriteHeader adds the label before the headers go out.
 func (w *jsonResponse) WriteHeader(status int) {
-	if hasContent(status) {
-		w.label()
+	if status < http.StatusOK {
+		w.ResponseWriter.WriteHeader(status)
+		return
 	}
-	w.ResponseWriter.WriteHeader(status)
+	if w.begin(hasContent(status)); w.withheld == nil {
+		w.ResponseWriter.WriteHeader(status)
+	}
 }
 
 func (w *jsonResponse) Write(b []byte) (int, error) {
-	w.label()
+	if w.begin(true); w.withheld != nil {
+		return len(b), nil
+	}
 	return w.ResponseWriter.Write(b)
 }
 
 // Flush sends what is buffered.
 func (w *jsonResponse) Flush() {
-	w.label()
-	_ = http.NewResponseController(w.ResponseWriter).Flush() // unsupported means unbuffered
+	if w.begin(true); w.withheld == nil {
+		_ = http.NewResponseController(w.ResponseWriter).Flush() // unsupported means unbuffered
+	}
 }
 
 // Hijack hands the connection over.
@@ -40,9 +65,16 @@ func (w *jsonResponse) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return http.NewResponseController(w.ResponseWriter).Hijack()
 }
 
-func (w *jsonResponse) label() {
-	if h := w.Header(); !w.labelled && h.Get("Content-Type") == "" {
+// begin decides, once, what becomes of the answer.
+func (w *jsonResponse) begin(content bool) {
+	if w.begun {
+		return
+	}
+	w.begun = true
+	if w.body != nil && errors.As(w.body.failed(), &w.withheld) {
+		return
+	}
+	if h := w.Header(); content && h.Get("Content-Type") == "" {
 		h.Set("Content-Type", "application/json")
 	}
-	w.labelled = true
 }

@@ -232,9 +232,7 @@ func bodyFailure(err error) *failure {
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
-		f := fail(http.StatusRequestEntityTooLarge, ReasonBodyTooLarge, "The request's body is too large.")
-		f.cause = err
-		return f
+		return bodyTooLarge(tooLarge)
 	case isGone(err):
 		return nil
 	}

@@ -87,7 +87,7 @@ func (e *Edge) servePublicResolve(w http.ResponseWriter, r *http.Request) *failu
 func (e *Edge) boundBody(w http.ResponseWriter, r *http.Request) *failure {
 	limit := e.config.Limits.BodyBytes
 	if r.ContentLength > limit {
-		return bodyTooLarge(limit)
+		return bodyTooLarge(&http.MaxBytesError{Limit: limit})
 	}
 	if r.Body != nil && r.Body != http.NoBody {
 		r.Body = &pacedBody{
@@ -99,8 +99,10 @@ func (e *Edge) boundBody(w http.ResponseWriter, r *http.Request) *failure {
 	return nil
 }
 
-func bodyTooLarge(limit int64) *failure {
-	return fail(http.StatusRequestEntityTooLarge, ReasonBodyTooLarge, fmt.Sprintf("The body is larger than the %d bytes allowed.", limit))
+func bodyTooLarge(err *http.MaxBytesError) *failure {
+	f := fail(http.StatusRequestEntityTooLarge, ReasonBodyTooLarge, fmt.Sprintf("The body is larger than the %d bytes allowed.", err.Limit))
+	f.cause = err
+	return f
 }
 
 // platformPath turns /api/{service}/{endpoint}, or the form with three segments,
@@ -218,7 +220,7 @@ func mergeBody(r *http.Request, kind body, query *parameters) (key string, f *fa
 func badRequest(part string, err error) *failure {
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {
-		return bodyTooLarge(tooLarge.Limit)
+		return bodyTooLarge(tooLarge)
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return fail(http.StatusRequestTimeout, ReasonBodyTooSlow, "The body did not arrive in time.")

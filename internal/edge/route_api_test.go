@@ -233,17 +233,37 @@ func TestBadCallsAreRefusedInJSON(t *testing.T) {
 }
 
 func TestChunkedBodiesHaveTheSameLimit(t *testing.T) {
-	r, _ := newAPIRig(t, func(c *Config) { c.Limits.BodyBytes = 100 })
-	for contentType, reason := range map[string]Reason{"application/json": "", formType: ReasonBodyTooLarge, "multipart/form-data; boundary=x": ReasonBodyTooLarge} {
+	r, got := newAPIRig(t, func(c *Config) { c.Limits.BodyBytes = 100 })
+	for address, contentType := range map[string]string{
+		"own.test/api/a/json": "application/json", "own.test/api/a/form": formType, "own.test/v1/a/json": "application/json",
+		"own.test/api/a/multipart": "multipart/form-data; boundary=x", "own.test/v1/a/grpc": "application/grpc",
+	} {
 		body := io.MultiReader(strings.NewReader("--x\r\nContent-Disposition: form-data; name=a\r\n\r\n"), strings.NewReader(strings.Repeat("a", 200)))
-		req, err := http.NewRequestWithContext(t.Context(), "POST", "http://own.test/api/a/b", body)
+		req, err := http.NewRequestWithContext(t.Context(), "POST", "http://"+address, body)
 		if err != nil {
 			t.Fatal(err)
 		}
 		req.Header.Set("Content-Type", contentType)
-		if res := r.send(req); res.StatusCode != 413 || res.Header.Get(errorHeader) != string(reason) {
-			t.Errorf("%s: got %d %q", contentType, res.StatusCode, res.Header.Get(errorHeader))
+		res := r.send(req)
+		res.wantFailure(t, 413, ReasonBodyTooLarge)
+		if !strings.Contains(res.body, `"id":"ingress.body_too_large","code":413`) || res.Header.Get("Content-Type") != "application/json" {
+			t.Errorf("%s: got %v %s", address, res.Header, res.body)
 		}
+	}
+	if n := strings.Count(r.log.String(), `"reason":"body_too_large"`); n != 5 || got.method != "" {
+		t.Errorf("%d of 5 reasons are in the log; the platform got %+v", n, *got)
+	}
+}
+
+func TestAnAnswerThatHasBegunIsNotWithheld(t *testing.T) {
+	r := newRig(t, func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusAccepted)
+		_, err := io.ReadAll(r.Body)
+		fmt.Fprint(w, err)
+	}, func(c *Config) { c.Limits.BodyBytes = 10 })
+	answer := r.raw("POST /v1/a/b HTTP/1.1\r\nHost: own.test\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\nb\r\n01234567890\r\n0\r\n\r\n")
+	if !strings.HasPrefix(answer, "HTTP/1.1 202") || !strings.Contains(answer, "too large") || strings.Contains(answer, errorHeader) {
+		t.Errorf("got %q", answer)
 	}
 }
 
