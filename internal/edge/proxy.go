@@ -313,7 +313,8 @@ func dropRefusedUpgrade(in *http.Request, out http.Header) {
 
 // backendURL puts the visitor's path, exactly as it was sent, behind the
 // backend's base path, and keeps the query untouched; ReverseProxy would remove
-// parameters it cannot parse.
+// parameters it cannot parse. In a path that begins with two slashes the bytes
+// that no URL may contain (RFC 3986) are encoded.
 func backendURL(base, in *url.URL) *url.URL {
 	u := &url.URL{Scheme: base.Scheme, Host: base.Host, RawQuery: in.RawQuery, ForceQuery: in.ForceQuery}
 	prefix := strings.TrimRight(base.EscapedPath(), "/")
@@ -327,8 +328,14 @@ func backendURL(base, in *url.URL) *url.URL {
 	}
 	u.RawPath = prefix + path
 	u.Path = strings.TrimRight(base.Path, "/") + in.Path
-	if u.EscapedPath() != u.RawPath && !strings.HasPrefix(u.RawPath, "//") {
-		// net/url would encode what the visitor did not; opaque is sent as it is. It
+	switch {
+	case u.EscapedPath() == u.RawPath:
+	case strings.HasPrefix(u.RawPath, "//"):
+		// net/url would encode the whole path anew, and lose the difference between
+		// %2F and a slash.
+		u.RawPath = strings.ReplaceAll(escapeLocation(u.RawPath), "#", "%23")
+	default:
+		// Opaque is sent as it is, bytes that should have been encoded included. It
 		// cannot begin with two slashes, which would name a host.
 		u.Opaque = u.RawPath
 	}

@@ -139,7 +139,7 @@ func transparencyCases() map[string]string {
 	for _, target := range []string{
 		"/", "//", "///a//b", "/a/../b", "/./a", "/a%2Fb", "/a%2fb", "/%2F%2f", "/%zz"[:1], "/a|b", `/a"b`, "/{a}", "/a^b`", "/ä",
 		"/a%20b", "/%C3%A4", "/a;b=c", "/a,b", "/a:b@c", "/~a", "/%7Ea", "/a#b", "/a\\b", "/a%00b", "/a?",
-		"/a?b", "/a?b=%zz", "/a?a=1;b=2", "/a?b=%", "/a?b=c?d", "/a?&&=&", "/a?x=ä", "/a??", "/a?b#c", "//host/a?b",
+		"/a?b", "/a?b=%zz", "/a?a=1;b=2", "/a?b=%", "/a?b=c?d", "/a?&&=&", "/a?x=ä", "/a??", "/a?b#c", "//host/a?b", "//a%2Fb%7e?x",
 	} {
 		cases["path "+target] = "GET " + target + host + "\r\n"
 	}
@@ -245,6 +245,22 @@ func TestHopByHopHeadersAreDropped(t *testing.T) {
 	}
 	if g.Header.Get("X-End") != "1" {
 		t.Error("X-End was lost")
+	}
+}
+
+// TestOnlyForbiddenBytesBehindTwoSlashesAreEncoded checks the one kind of path
+// that net/http's client cannot send as it came.
+func TestOnlyForbiddenBytesBehindTwoSlashesAreEncoded(t *testing.T) {
+	var target string
+	backend := newBackend(t, func(_ http.ResponseWriter, r *http.Request) { target = r.RequestURI })
+	front := newAppFront(t, newTestProxy(t), preserving(t, backend.URL))
+	for sent, want := range map[string]string{
+		`//a%2Fb"c`: "//a%2Fb%22c", "//a|b%7e?x|y": "//a%7Cb%7e?x|y", "//ä": "//%C3%A4", "//a#b%23": "//a%23b%23", "//h{}/[a]": "//h%7B%7D/[a]",
+	} {
+		exchange(t, listenAddress(front), "GET "+sent+" HTTP/1.1\r\nHost: a\r\n\r\n")
+		if target != want {
+			t.Errorf("%s became %s, want %s", sent, target, want)
+		}
 	}
 }
 
