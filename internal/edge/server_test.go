@@ -274,6 +274,19 @@ func TestRawRequestsThatMakeNoSense(t *testing.T) {
 	}
 }
 
+func TestOptionsOfTheServerAreTheApps(t *testing.T) {
+	r := newRig(t, nil)
+	r.backends["hello"] = Backend{URL: *urlOf(t, "http://"+rawBackend(t, func(c net.Conn, in *bufio.Reader) {
+		line, _ := in.ReadString('\n')
+		fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", len(line), line)
+	}))}
+	for host, want := range map[string]string{"hello.app.test": "OPTIONS * HTTP/1.1\r\n", "own.test": "HTTP/1.1 404", "user.test": "HTTP/1.1 405"} {
+		if answer := r.raw("OPTIONS * HTTP/1.1\r\nHost: " + host + "\r\nConnection: close\r\n\r\n"); !strings.Contains(answer, want) {
+			t.Errorf("%s: got %q, want %q", host, answer, want)
+		}
+	}
+}
+
 func TestSlowHeadersAreCutOff(t *testing.T) {
 	r := newRig(t, nil, func(c *Config) { c.Limits.ReadHeader = 50 * time.Millisecond })
 	if answer := r.raw("GET / HTTP/1.1\r\nHost: own"); strings.Contains(answer, "200 OK") {
