@@ -35,7 +35,7 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 		}, []string{"route"}),
 		sent: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "ingress_response_bytes_total",
-			Help: "Bytes of response bodies sent, upgraded connections left out.",
+			Help: "Bytes of response bodies sent, and of what was sent through upgraded connections.",
 		}, []string{"route"}),
 		retries: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "ingress_backend_retries_total",

@@ -47,6 +47,9 @@ func (e *Edge) logged(next http.Handler) http.Handler {
 			res.ended()
 			e.metrics.inFlight.Dec()
 			rec := recordOf(r)
+			if res.status == 0 && rec.reason == ReasonClientGone {
+				res.status = statusClientGone
+			}
 			took := e.now().Sub(rec.started)
 			e.metrics.observe(rec, res, took)
 			e.logAccess(r, rec, res, took)
@@ -65,10 +68,11 @@ func (e *Edge) recovered(next http.Handler) http.Handler {
 			if p == nil {
 				return
 			}
+			rec := recordOf(r)
 			if p == http.ErrAbortHandler {
+				rec.aborted(r.Context())
 				panic(p)
 			}
-			rec := recordOf(r)
 			rec.reason, rec.cause = ReasonInternal, fmt.Errorf("panic: %v", p)
 			e.logger.Error("a handler panicked", "route", rec.route, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 			if w.(*response).started() {

@@ -438,7 +438,8 @@ func (c *upgradedConn) Read(p []byte) (int, error) {
 	return c.Conn.Read(p)
 }
 
-// CloseWrite passes on that the backend has nothing more to say.
+// CloseWrite passes on that the backend has nothing more to say; embedding hides
+// that the connection can.
 func (c *upgradedConn) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()

@@ -2,6 +2,7 @@ package edge
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/netip"
 	"time"
@@ -21,6 +22,20 @@ type record struct {
 	cause   error  // the private cause behind reason
 	resolve time.Duration
 	retried bool // the request was sent to the backend a second time
+}
+
+var errBrokeOff = errors.New("the answer broke off after it had begun")
+
+// aborted notes why an answer has no end, if nobody knows better: the visitor
+// left, which cancels the context, or the backend did.
+func (rec *record) aborted(ctx context.Context) {
+	switch {
+	case rec.reason != "":
+	case ctx.Err() != nil:
+		rec.reason = ReasonClientGone
+	default:
+		rec.reason, rec.cause = ReasonBackendBroken, errBrokeOff
+	}
 }
 
 // visitor is who came, after believing the forwarding headers of trusted

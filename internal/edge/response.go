@@ -15,7 +15,7 @@ type response struct {
 	own      bool // the answer is a failure of ours
 	status   int
 	bytes    int64
-	hijacked net.Conn
+	hijacked *tunnel
 	// last makes this the last answer on its connection.
 	last bool
 }
@@ -74,9 +74,9 @@ func (w *response) FlushError() error {
 }
 
 // Hijack hands the connection over and counts it until the handler returns, so
-// that a shutdown waits for it: net/http forgets hijacked connections.
+// that a shutdown waits for it.
 func (w *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	conn, buffered, err := http.NewResponseController(w.ResponseWriter).Hijack()
+	conn, buffered, err := w.tunnels.take(w.ResponseWriter)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -84,7 +84,6 @@ func (w *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		w.status = http.StatusSwitchingProtocols
 	}
 	w.hijacked = conn
-	w.tunnels.add(conn)
 	return conn, buffered, nil
 }
 
@@ -101,6 +100,7 @@ func (w *response) started() bool { return w.status != 0 }
 // ended is called when the handler has returned.
 func (w *response) ended() {
 	if w.hijacked != nil {
+		w.bytes += w.hijacked.sent.Load()
 		w.tunnels.remove(w.hijacked)
 	} else if w.last && !w.started() {
 		w.Header().Set("Connection", "close") // net/http is about to answer 200

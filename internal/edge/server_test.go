@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -182,6 +183,43 @@ func TestImpatientVisitorsAreOnlyInTheLog(t *testing.T) {
 		t.Fatalf("got %v", err)
 	}
 	waitFor(t, func() bool { return strings.Contains(r.log.String(), `"reason":"client_gone"`) })
+}
+
+// TestAnswersThatBreakOffHaveAReason looks for the reason in the log, where the
+// status that was sent says that all is well.
+func TestAnswersThatBreakOffHaveAReason(t *testing.T) {
+	r := newRig(t, nil)
+	begun := make(chan struct{})
+	r.backends["broken"] = backend(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "10")
+		_, _ = io.WriteString(w, "half")
+	})
+	r.backends["slow"] = backend(t, func(w http.ResponseWriter, r *http.Request) {
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	})
+	r.backends["mute"] = backend(t, func(_ http.ResponseWriter, r *http.Request) {
+		close(begun)
+		<-r.Context().Done()
+	})
+	r.raw("GET / HTTP/1.1\r\nHost: broken.app.test\r\n\r\n")
+	slow := dial(t, r.addr)
+	fmt.Fprint(slow, "GET / HTTP/1.1\r\nHost: slow.app.test\r\n\r\n")
+	if _, err := slow.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	slow.Close()
+	mute := dial(t, r.addr)
+	fmt.Fprint(mute, "GET / HTTP/1.1\r\nHost: mute.app.test\r\n\r\n")
+	<-begun
+	mute.Close()
+	for host, want := range map[string]string{
+		"broken": `"status":200,"bytes":4,.*"reason":"backend_broken"`, "slow": `"status":200,"bytes":0,.*"reason":"client_gone"`,
+		"mute": `"status":499,"bytes":0,.*"reason":"client_gone"`,
+	} {
+		line := regexp.MustCompile(`"host":"` + host + `.app.test".*` + want)
+		waitFor(t, func() bool { return line.MatchString(r.log.String()) })
+	}
 }
 
 // resolverFunc is a Resolver made of a function.
@@ -412,7 +450,7 @@ func TestProxiedUpgradesAreCountedAndFreed(t *testing.T) {
 	count := func() int {
 		r.edge.tunnels.mu.Lock()
 		defer r.edge.tunnels.mu.Unlock()
-		return len(r.edge.tunnels.conns)
+		return len(r.edge.tunnels.open)
 	}
 	if count() != 1 {
 		t.Errorf("%d tunnels are counted, want 1", count())
@@ -425,7 +463,42 @@ func TestProxiedUpgradesAreCountedAndFreed(t *testing.T) {
 	}
 	client.CloseNow()
 	waitFor(t, func() bool { return count() == 0 })
-	waitFor(t, func() bool { return strings.Contains(r.log.String(), `"status":101`) })
+	// The echo's frame, but not the headers.
+	waitFor(t, func() bool { return strings.Contains(r.log.String(), `"status":101,"bytes":3,`) })
+}
+
+// hijacker is a ResponseWriter that is asked for its connection.
+type hijacker struct {
+	http.ResponseWriter
+	hijack func() net.Conn
+}
+
+func (h hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) { return h.hijack(), nil, nil }
+
+func TestNobodyWaitsPastAConnectionThatIsBeingTaken(t *testing.T) {
+	tunnels := newTunnels()
+	waited := make(chan error, 1)
+	mine, theirs := net.Pipe()
+	defer theirs.Close()
+	taken, _, err := tunnels.take(hijacker{hijack: func() net.Conn {
+		go func() { waited <- tunnels.wait(t.Context()) }()
+		if tunnels.mu.TryLock() {
+			t.Error("a shutdown could find no connection now")
+			tunnels.mu.Unlock()
+		}
+		return mine
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tunnels.closeAll()
+	if _, err := theirs.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("the connection is still open: %v", err)
+	}
+	tunnels.remove(taken)
+	if err := <-waited; err != nil {
+		t.Error(err)
+	}
 }
 
 func TestConfigsThatMakeNoSense(t *testing.T) {

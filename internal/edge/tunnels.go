@@ -1,32 +1,65 @@
 package edge
 
 import (
+	"bufio"
 	"context"
 	"net"
+	"net/http"
 	"sync"
+	"sync/atomic"
 )
 
-// tunnels are the connections that handlers have taken over, such as WebSockets.
-// net/http does not know them any more when it shuts down.
+// tunnel is a connection that a handler has taken over, such as a WebSocket. It
+// counts what is written to the visitor.
+type tunnel struct {
+	net.Conn
+	sent atomic.Int64
+}
+
+// Write implements io.Writer.
+func (t *tunnel) Write(p []byte) (int, error) {
+	n, err := t.Conn.Write(p)
+	t.sent.Add(int64(n))
+	return n, err
+}
+
+// CloseWrite ends our side and leaves the other open.
+func (t *tunnel) CloseWrite() error {
+	if half, ok := t.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return t.Close()
+}
+
+// tunnels are those there are. net/http does not know them any more when it shuts
+// down.
 type tunnels struct {
 	mu    sync.Mutex
-	conns map[net.Conn]bool
+	open  map[*tunnel]bool
 	empty chan struct{} // closed when the last one ends, if somebody waits
 }
 
-func newTunnels() *tunnels { return &tunnels{conns: make(map[net.Conn]bool)} }
+func newTunnels() *tunnels { return &tunnels{open: make(map[*tunnel]bool)} }
 
-func (t *tunnels) add(c net.Conn) {
+// take hijacks a connection and counts it. That is one step for who waits: else a
+// shutdown could find a connection neither with net/http any more nor here yet.
+func (t *tunnels) take(w http.ResponseWriter) (*tunnel, *bufio.ReadWriter, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.conns[c] = true
+	conn, buffered, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	taken := &tunnel{Conn: conn}
+	t.open[taken] = true
+	return taken, buffered, nil
 }
 
-func (t *tunnels) remove(c net.Conn) {
+func (t *tunnels) remove(c *tunnel) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	delete(t.conns, c)
-	if len(t.conns) == 0 && t.empty != nil {
+	delete(t.open, c)
+	if len(t.open) == 0 && t.empty != nil {
 		close(t.empty)
 		t.empty = nil
 	}
@@ -49,7 +82,7 @@ func (t *tunnels) emptied() <-chan struct{} {
 		t.empty = make(chan struct{})
 	}
 	done := t.empty
-	if len(t.conns) == 0 {
+	if len(t.open) == 0 {
 		close(t.empty)
 		t.empty = nil
 	}
@@ -60,7 +93,7 @@ func (t *tunnels) emptied() <-chan struct{} {
 func (t *tunnels) closeAll() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for c := range t.conns {
+	for c := range t.open {
 		_ = c.Close() // it is being thrown away; there is nobody to tell
 	}
 }
