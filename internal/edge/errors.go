@@ -30,6 +30,7 @@ func (e *Edge) render(w http.ResponseWriter, r *http.Request, f *failure) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("X-Robots-Tag", "noindex")
 	h.Set("Content-Length", strconv.Itoa(len(body)))
+	e.boundRest(w, r)
 	if f.allow != "" {
 		h.Set("Allow", f.allow)
 	}
@@ -49,6 +50,17 @@ func (e *Edge) render(w http.ResponseWriter, r *http.Request, f *failure) {
 	if r.Method != http.MethodHead {
 		_, _ = w.Write(body) // a client that has gone is nobody to tell
 	}
+}
+
+// boundRest limits how long the rest of the request's body may take. The server
+// reads some of it before it sends the answer, however slowly it comes.
+func (e *Edge) boundRest(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength == 0 || r.ProtoMajor != 1 {
+		return
+	}
+	recordOf(r).body.closeIfUnread(w.Header())
+	// An error means that the writer is not net/http's, and has nothing to read.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(e.config.Limits.ReadHeader))
 }
 
 func (e *Edge) failureBody(r *http.Request, f *failure) (body []byte, contentType string) {

@@ -71,7 +71,7 @@ func (w *jsonResponse) begin(content bool) {
 		return
 	}
 	w.begun = true
-	if w.body != nil && errors.As(w.body.failed(), &w.withheld) {
+	if errors.As(w.body.failed(), &w.withheld) {
 		return
 	}
 	if h := w.Header(); content && h.Get("Content-Type") == "" {

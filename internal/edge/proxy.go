@@ -189,6 +189,7 @@ func (p *proxy) send(w http.ResponseWriter, r *http.Request, h *hop, explain fun
 	in := r.WithContext(context.WithValue(ctx, hopKey{}, h))
 	if r.Body != nil && r.ContentLength != 0 {
 		h.body = &visitorBody{ReadCloser: r.Body}
+		h.answer.body, h.record.body = h.body, h.body
 		in.Body = h.body
 		duplex(w, r)
 	}
@@ -215,7 +216,7 @@ func (p *proxy) unanswered(r *http.Request, h *hop, explain func(error) *failure
 	case h.answer.hijacked:
 		p.Logger.DebugContext(r.Context(), "upgraded connection failed", "backend", h.url.Host, "error", h.err)
 		return nil
-	case h.body != nil && h.body.failed() != nil:
+	case h.body.failed() != nil:
 		if f := bodyFailure(h.body.failed()); f != nil {
 			return f
 		}
@@ -378,6 +379,7 @@ func (hopTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 // answer is the visitor's ResponseWriter as ReverseProxy sees it.
 type answer struct {
 	http.ResponseWriter
+	body      *visitorBody // nil when the request has none
 	early     func(http.Header)
 	finalOnly bool // the visitor speaks HTTP/1.0, which has no interim answers
 	hijacked  bool
@@ -408,6 +410,9 @@ func (a *answer) WriteHeader(status int) {
 	}
 	if status < http.StatusOK && a.early != nil {
 		a.early(a.Header())
+	}
+	if status >= http.StatusOK {
+		a.body.closeIfUnread(a.Header())
 	}
 	a.ResponseWriter.WriteHeader(status)
 }
@@ -445,33 +450,6 @@ func (c *upgradedConn) CloseWrite() error {
 		return half.CloseWrite()
 	}
 	return c.Close()
-}
-
-// visitorBody remembers how reading the visitor's body ended, so that a visitor's
-// mistake is not put on the backend. The transport reads it in a goroutine of its
-// own.
-type visitorBody struct {
-	io.ReadCloser
-	mu  sync.Mutex
-	err error
-}
-
-// Read implements io.Reader.
-func (b *visitorBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	if err != nil && err != io.EOF {
-		b.mu.Lock()
-		b.err = cmp.Or(b.err, err)
-		b.mu.Unlock()
-	}
-	return n, err
-}
-
-// failed returns the error that ended the body early, or nil.
-func (b *visitorBody) failed() error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.err
 }
 
 // bufferPool keeps the buffers bodies are copied through.

@@ -1,0 +1,117 @@
+package edge
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestAnAnswerBeforeTheEndOfTheBodyIsTheLast has a backend answer while the
+// visitor is still sending. The visitor must learn that nothing more will be
+// answered on the connection, and what it goes on to send must not be taken for
+// a request.
+func TestAnAnswerBeforeTheEndOfTheBodyIsTheLast(t *testing.T) {
+	const smuggled = "GET /smuggled HTTP/1.1\r\nHost: early.app.test\r\n\r\n"
+	for name, test := range map[string]struct {
+		first, more, answer string
+		status              int
+	}{
+		"chunked": {"Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n", fmt.Sprintf("%x\r\n", len(smuggled)), "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", 200},
+		"length":  {fmt.Sprintf("Content-Length: %d\r\n\r\nab", 2+len(smuggled)), "", "HTTP/1.1 413 Too Large\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 413},
+	} {
+		t.Run(name, func(t *testing.T) {
+			paths, begun, answer := make(chan string, 10), make(chan struct{}), make(chan struct{})
+			address := rawBackend(t, func(c net.Conn, in *bufio.Reader) {
+				r, err := http.ReadRequest(in)
+				if err != nil {
+					return
+				}
+				paths <- r.URL.Path
+				if r.URL.Path == "/early" {
+					_, _ = io.ReadFull(r.Body, make([]byte, 2))
+					close(begun)
+					<-answer
+				}
+				fmt.Fprint(c, test.answer)
+				_, _ = io.Copy(io.Discard, in)
+			})
+			r := newRig(t, nil)
+			r.backends["early"] = preserving(t, "http://"+address)
+			c := dial(t, r.addr)
+			in := bufio.NewReader(c)
+			fmt.Fprint(c, "POST /early HTTP/1.1\r\nHost: early.app.test\r\n"+test.first)
+			<-begun
+			fmt.Fprint(c, test.more)
+			close(answer)
+			res, err := http.ReadResponse(in, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if res.StatusCode != test.status || !res.Close {
+				t.Errorf("status %d, last %t", res.StatusCode, res.Close)
+			}
+			if _, err := io.ReadAll(res.Body); err != nil {
+				t.Error(err)
+			}
+			fmt.Fprint(c, smuggled, "\r\n0\r\n\r\n", smuggled)
+			if rest, _ := io.ReadAll(in); len(rest) > 0 { // an error is the closed connection
+				t.Errorf("more was answered: %q", rest)
+			}
+			if len(paths) != 1 {
+				t.Errorf("the backend got %d requests, want 1", len(paths))
+			}
+		})
+	}
+}
+
+func TestAnAnswerToAWholeBodyKeepsTheConnection(t *testing.T) {
+	r := newRig(t, nil)
+	r.backends["whole"] = backend(t, func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) })
+	r.backends["dead"] = Backend{URL: *urlOf(t, "http://"+closedPort(t))}
+	c := dial(t, r.addr)
+	in := bufio.NewReader(c)
+	for _, host := range []string{"whole", "dead", "missing", "whole"} {
+		for _, body := range []string{"Content-Length: 3\r\n\r\nabc", "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"} {
+			fmt.Fprint(c, "POST / HTTP/1.1\r\nHost: "+host+".app.test\r\n"+body)
+			res, err := http.ReadResponse(in, nil)
+			if err != nil {
+				t.Fatalf("%s: %v", host, err)
+			}
+			if _, err := io.ReadAll(res.Body); err != nil {
+				t.Fatalf("%s: %v", host, err)
+			}
+			if host == "dead" && res.Close {
+				// The dial failed before anybody looked at the body.
+				c = dial(t, r.addr)
+				in = bufio.NewReader(c)
+			} else if res.Close {
+				t.Errorf("%s: the connection is not kept", host)
+			}
+		}
+	}
+}
+
+func TestNothingIsReadBehindABodyThatMakesNoSense(t *testing.T) {
+	r := newRig(t, nil)
+	r.backends["reads"] = backend(t, func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })
+	answer := r.raw("POST / HTTP/1.1\r\nHost: reads.app.test\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nnonsense\r\n" +
+		"GET / HTTP/1.1\r\nHost: reads.app.test\r\nConnection: close\r\n\r\n")
+	if !strings.HasPrefix(answer, "HTTP/1.1 400") || strings.Count(answer, "HTTP/1.1 ") != 1 || !strings.Contains(answer, "Connection: close") {
+		t.Errorf("got %q", answer)
+	}
+}
+
+func TestABodyThatNeverComesDoesNotHoldOurAnswerBack(t *testing.T) {
+	r := newRig(t, nil, func(c *Config) { c.Limits.ReadHeader = 50 * time.Millisecond })
+	for _, framing := range []string{"Content-Length: 100\r\n\r\nabc", "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"} {
+		answer := r.raw("POST / HTTP/1.1\r\nHost: unknown.test\r\n" + framing)
+		if !strings.HasPrefix(answer, "HTTP/1.1 404") || !strings.Contains(answer, "Connection: close") {
+			t.Errorf("got %q", answer)
+		}
+	}
+}
