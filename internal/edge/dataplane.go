@@ -116,6 +116,9 @@ func (e *Edge) SetHosts(hosts Hosts) error {
 		return err
 	}
 	e.hosts.Store(table)
+	if hosts.missesLinks() {
+		e.logger.Warn("short links are served at /u/ and /url/ only: with this url-prefix something in front must lead there", "url-prefix", hosts.URLPrefix)
+	}
 	return nil
 }
 

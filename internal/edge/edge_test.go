@@ -154,7 +154,7 @@ func newRig(t *testing.T, v1 http.HandlerFunc, change ...func(*Config)) *rig {
 }
 
 // serve starts a Server for e that ends with the test, and returns its address.
-func serve(t *testing.T, e *Edge) string {
+func serve(t testing.TB, e *Edge) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

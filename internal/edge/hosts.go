@@ -39,6 +39,13 @@ func (h Hosts) Check() error {
 	return err
 }
 
+// missesLinks reports whether short links made with the prefix lead past the
+// route that serves them.
+func (h Hosts) missesLinks() bool {
+	u, err := url.Parse(h.URLPrefix)
+	return err == nil && h.URLPrefix != "" && u.EscapedPath() != "/u/" && u.EscapedPath() != "/url/"
+}
+
 // hostTable answers whose a host is. It is immutable.
 type hostTable struct {
 	settings Hosts

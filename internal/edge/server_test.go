@@ -260,6 +260,22 @@ func TestHostsChangeWhileRunning(t *testing.T) {
 	r.get("hello.app.test/").wantFailure(t, 404, ReasonUnknownHost)
 }
 
+func TestAPrefixThatLeadsNowhereIsWarnedOf(t *testing.T) {
+	r := newRig(t, nil)
+	for prefix, want := range map[string]bool{
+		"": false, "https://own.test/u/": false, "https://own.test/url/": false,
+		"https://own.test/": true, "https://own.test/s/": true, "https://own.test/u": true, "https://own.test/u/x/": true,
+	} {
+		before := r.log.String()
+		if err := r.edge.SetHosts(Hosts{Own: []string{"own.test"}, URLPrefix: prefix}); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Contains(strings.TrimPrefix(r.log.String(), before), `"url-prefix":`); got != want {
+			t.Errorf("%q: warned %t, want %t", prefix, got, want)
+		}
+	}
+}
+
 func TestPanicsBecomeFailures(t *testing.T) {
 	r := newRig(t, func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
