@@ -71,6 +71,7 @@ func (e *Edge) recovered(next http.Handler) http.Handler {
 			rec := recordOf(r)
 			if p == http.ErrAbortHandler {
 				rec.aborted(r.Context())
+				w.(*response).flushBegun()
 				panic(p)
 			}
 			rec.reason, rec.cause = ReasonInternal, fmt.Errorf("panic: %v", p)

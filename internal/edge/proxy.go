@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/m3o/ingress/internal/upstream"
 )
@@ -51,6 +52,12 @@ type proxy struct {
 	reverse *httputil.ReverseProxy
 }
 
+// flushInterval is how long a piece of a body may wait for the next one. It is for
+// bodies of a declared length: pieces of the others, event streams among them,
+// ReverseProxy forwards at once. Here that would cost each short answer a goroutine
+// and a system call of its own for the headers, which is half its time.
+const flushInterval = time.Millisecond
+
 func newProxy(c proxyConfig) *proxy {
 	c.Node = cmp.Or(c.Node, defaultNode)
 	if c.Logger == nil {
@@ -60,7 +67,7 @@ func newProxy(c proxyConfig) *proxy {
 	p.reverse = &httputil.ReverseProxy{
 		Rewrite:       rewrite,
 		Transport:     hopTransport{},
-		FlushInterval: -1, // each piece as it comes
+		FlushInterval: flushInterval,
 		BufferPool:    &bufferPool{},
 		ErrorHandler:  func(_ http.ResponseWriter, r *http.Request, err error) { hopOf(r).err = err },
 		ErrorLog:      slog.NewLogLogger(c.Logger.Handler(), slog.LevelDebug),

@@ -17,12 +17,15 @@ import (
 )
 
 func TestEachPieceOfABodyIsForwardedAsItComes(t *testing.T) {
-	for _, kind := range []string{"text/event-stream", "application/octet-stream"} {
+	for _, kind := range []string{"text/event-stream", "application/octet-stream", "of known length"} {
 		t.Run(kind, func(t *testing.T) {
 			next := make(chan string, 1)
 			defer close(next)
 			backend := newBackend(t, func(w http.ResponseWriter, r *http.Request) {
 				w.Header().Set("Content-Type", kind)
+				if kind == "of known length" {
+					w.Header().Set("Content-Length", "48")
+				}
 				for piece := range next {
 					fmt.Fprint(w, piece)
 					http.NewResponseController(w).Flush()

@@ -87,6 +87,14 @@ func (w *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return conn, buffered, nil
 }
 
+// flushBegun sends what has been written of an answer that is to be aborted, as
+// far as it came.
+func (w *response) flushBegun() {
+	if w.started() && w.hijacked == nil {
+		w.Flush()
+	}
+}
+
 func (w *response) begin() {
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
