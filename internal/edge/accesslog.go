@@ -21,7 +21,7 @@ func (e *Edge) logAccess(r *http.Request, rec *record, res *response, took time.
 	if !e.logger.Enabled(r.Context(), level) {
 		return
 	}
-	attrs := []slog.Attr{
+	attrs := append(make([]slog.Attr, 0, maxAttrs),
 		slog.String("method", clip(r.Method)),
 		slog.String("host", clip(r.Host)),
 		slog.String("path", clip(loggedPath(r, rec))),
@@ -30,15 +30,17 @@ func (e *Edge) logAccess(r *http.Request, rec *record, res *response, took time.
 		slog.Int64("bytes", res.bytes),
 		slog.Duration("duration", took),
 		slog.String("client", rec.visitor.addr.String()),
-	}
-	attrs = append(attrs, optionalAttrs(rec)...)
+	)
+	attrs = appendOptional(attrs, rec)
 	// The request's context may be cancelled by now; the line is wanted all the same.
 	e.logger.LogAttrs(context.WithoutCancel(r.Context()), level, "request", attrs...)
 }
 
-func optionalAttrs(rec *record) []slog.Attr {
-	var attrs []slog.Attr
-	for _, a := range []struct{ key, value string }{
+// maxAttrs is how many attributes a line can have, so that they are allocated once.
+const maxAttrs = 14
+
+func appendOptional(attrs []slog.Attr, rec *record) []slog.Attr {
+	for _, a := range [...]struct{ key, value string }{
 		{"id", rec.id}, {"backend", rec.backend}, {"reason", string(rec.reason)},
 	} {
 		if a.value != "" {

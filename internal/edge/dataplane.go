@@ -123,7 +123,7 @@ func (e *Edge) SetHosts(hosts Hosts) error {
 }
 
 // tenantDomains returns the domains whose subdomains belong to tenants.
-func (e *Edge) tenantDomains() []string { return e.hosts.Load().tenantDomains() }
+func (e *Edge) tenantDomains() []string { return e.hosts.Load().tenantDomains }
 
 // Kind is a kind of id the ingress resolves and remembers.
 type Kind string

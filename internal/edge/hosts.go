@@ -54,6 +54,8 @@ type hostTable struct {
 	own      map[string]bool
 	anyIP    bool
 	domains  []tenantDomain // the longer first
+	// tenantDomains are the names of domains.
+	tenantDomains []string
 	// publicResolve adds the resolve methods without /v1 to the own hosts.
 	publicResolve bool
 }
@@ -166,6 +168,9 @@ func (t *hostTable) addDomains(hosts Hosts) error {
 	if len(t.domains) == 2 && t.domains[0].name == t.domains[1].name {
 		return fmt.Errorf("apps-domain and functions-domain are both %q: they must differ", t.domains[0].name)
 	}
+	for _, d := range t.domains {
+		t.tenantDomains = append(t.tenantDomains, d.name)
+	}
 	slices.SortStableFunc(t.domains, func(a, b tenantDomain) int { return cmp.Compare(len(b.name), len(a.name)) })
 	return nil
 }
@@ -189,12 +194,4 @@ func settingHost(setting, host string) (string, error) {
 
 func hasPort(host string) bool {
 	return strings.LastIndexByte(host, ':') > strings.LastIndexByte(host, ']')
-}
-
-func (t *hostTable) tenantDomains() []string {
-	names := make([]string, len(t.domains))
-	for i, d := range t.domains {
-		names[i] = d.name
-	}
-	return names
 }

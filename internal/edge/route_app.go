@@ -11,23 +11,34 @@ import (
 
 // serveApp is route 2: the app that the subdomain names.
 func (e *Edge) serveApp(w http.ResponseWriter, r *http.Request) *failure {
-	return e.serveTenant(w, r, e.apps, fail(http.StatusNotFound, ReasonUnknownApp, "There is no app at this address."))
+	return e.serveTenant(w, r, e.apps, unknownApp)
 }
 
 // serveFunction is route 3: the function that the subdomain names.
 func (e *Edge) serveFunction(w http.ResponseWriter, r *http.Request) *failure {
-	return e.serveTenant(w, r, e.functions, fail(http.StatusNotFound, ReasonUnknownFunction, "There is no function at this address."))
+	return e.serveTenant(w, r, e.functions, unknownFunction)
 }
 
-// hintUnknown goes with ids that nobody knows.
-const hintUnknown = "It may be misspelled, or have been removed."
+func unknownApp() *failure {
+	return unknownID(ReasonUnknownApp, "There is no app at this address.")
+}
+
+func unknownFunction() *failure {
+	return unknownID(ReasonUnknownFunction, "There is no function at this address.")
+}
+
+// unknownID is the failure for an id that nobody knows.
+func unknownID(reason Reason, message string) *failure {
+	f := fail(http.StatusNotFound, reason, message)
+	f.hint = "It may be misspelled, or have been removed."
+	return f
+}
 
 // serveTenant resolves the id and hands the request to the backend behind it.
 // Apps and functions differ only in who resolves them.
-func (e *Edge) serveTenant(w http.ResponseWriter, r *http.Request, cache *resolveCache[Backend], unknown *failure) *failure {
+func (e *Edge) serveTenant(w http.ResponseWriter, r *http.Request, cache *resolveCache[Backend], unknown func() *failure) *failure {
 	rec := recordOf(r)
 	rec.id = rec.match.id
-	unknown.hint = hintUnknown
 	backend, err := resolve(e, r, cache, rec.id)
 	if err != nil {
 		return resolveFailure(r.Context(), err, unknown)
@@ -53,10 +64,10 @@ func resolve[V any](e *Edge, r *http.Request, cache *resolveCache[V], id string)
 }
 
 // resolveFailure turns what the cache said into what the visitor is told.
-func resolveFailure(ctx context.Context, err error, unknown *failure) *failure {
+func resolveFailure(ctx context.Context, err error, unknown func() *failure) *failure {
 	switch {
 	case errors.Is(err, errUnknown):
-		return unknown
+		return unknown()
 	case errors.Is(err, errDeploying):
 		f := fail(http.StatusServiceUnavailable, ReasonDeploying, "This is being deployed and is not ready yet.")
 		f.hint = "Try again in a few seconds."

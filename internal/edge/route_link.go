@@ -23,15 +23,13 @@ func (e *Edge) serveLink(w http.ResponseWriter, r *http.Request) *failure {
 		})
 	}
 	id, preview := strings.CutSuffix(rec.match.id, "+")
-	unknown := fail(http.StatusNotFound, ReasonUnknownLink, "There is no link at this address.")
-	unknown.hint = hintUnknown
 	if !isLinkID(id) {
-		return unknown
+		return unknownLink()
 	}
 	rec.id = id
 	destination, err := resolve(e, r, e.links, id)
 	if err != nil {
-		return resolveFailure(r.Context(), err, unknown)
+		return resolveFailure(r.Context(), err, unknownLink)
 	}
 	location, err := linkLocation(destination)
 	if err != nil {
@@ -48,6 +46,10 @@ func (e *Edge) serveLink(w http.ResponseWriter, r *http.Request) *failure {
 	w.Header().Set("Cache-Control", "no-store")
 	http.Redirect(w, r, location, http.StatusFound)
 	return nil
+}
+
+func unknownLink() *failure {
+	return unknownID(ReasonUnknownLink, "There is no link at this address.")
 }
 
 // isLinkID reports whether s may be a link's id (WIRE.md 5). "resolve" is the
