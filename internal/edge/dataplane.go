@@ -60,7 +60,6 @@ func New(config Config) (*Edge, error) {
 	e.proxy = newProxy(proxyConfig{
 		Transport:     config.Transport,
 		Registered:    config.Registered,
-		Forwarded:     e.from,
 		TenantDomains: e.tenantDomains,
 		IsPlatformKey: config.IsPlatformKey,
 		Node:          config.Node,

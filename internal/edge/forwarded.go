@@ -36,11 +36,8 @@ func (f forwarded) trusts(addr netip.Addr) bool {
 	return slices.ContainsFunc(f.trusted, func(p netip.Prefix) bool { return p.Contains(addr) })
 }
 
-// visitor returns who sent the request. The address is invalid when the listener
-// is not an IP socket.
-func (f forwarded) visitor(r *http.Request) visitor { return f.journey(r).visitor }
-
-// journey is what is believed of the way a request took to us.
+// journey is what is believed of the way a request took to us. The visitor's
+// address is invalid when the listener is not an IP socket.
 type journey struct {
 	visitor visitor
 	// hops are the addresses it came by, the visitor's side first, our peer last.

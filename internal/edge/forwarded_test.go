@@ -55,7 +55,7 @@ func TestWhoCame(t *testing.T) {
 			if c.tls {
 				r.TLS = &tls.ConnectionState{}
 			}
-			if have := trustingPrivate.visitor(r); have != c.want {
+			if have := trustingPrivate.journey(r).visitor; have != c.want {
 				t.Errorf("%+v, want %+v", have, c.want)
 			}
 		})
@@ -101,7 +101,7 @@ func FuzzForwarded(f *testing.F) {
 		header := http.Header{"X-Forwarded-For": {list}, "Forwarded": {standard}, "X-Forwarded-Host": {list}, "X-Forwarded-Proto": {standard}}
 		for _, h := range []http.Header{header, {"Forwarded": {standard}}} {
 			r := &http.Request{RemoteAddr: "198.51.100.1:9", Host: "a.example", Header: h}
-			if v := trustingPrivate.visitor(r); v != who("198.51.100.1", "http", "a.example") {
+			if v := trustingPrivate.journey(r).visitor; v != who("198.51.100.1", "http", "a.example") {
 				t.Errorf("anyone became %+v", v)
 			}
 			r.RemoteAddr = "10.0.0.1:9"

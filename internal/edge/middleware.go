@@ -85,10 +85,10 @@ func (e *Edge) recovered(next http.Handler) http.Handler {
 	})
 }
 
-// forwarded notes who came.
+// forwarded notes who came, and by which way.
 func (e *Edge) forwarded(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		recordOf(r).visitor = e.from.visitor(r)
+		recordOf(r).journey = e.from.journey(r)
 		next.ServeHTTP(w, r)
 	})
 }

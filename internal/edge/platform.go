@@ -19,7 +19,6 @@ func (p *proxy) platform(base *url.URL) handler {
 			transport: p.Transport,
 			url:       base,
 			node:      p.Node,
-			journey:   p.Forwarded.journey(r),
 			record:    recordOf(r),
 			request:   withoutMicro,
 			response:  assumeJSON,

@@ -32,8 +32,6 @@ type proxyConfig struct {
 	// Registered reaches Registered backends, under the address rules of package
 	// upstream. Without it they are refused: they must never be dialled freely.
 	Registered http.RoundTripper
-	// Forwarded decides whose forwarding headers are believed.
-	Forwarded forwarded
 	// TenantDomains returns the domains whose subdomains are apps and functions,
 	// as they are now.
 	TenantDomains func() []string
@@ -82,7 +80,6 @@ type hop struct {
 	url       *url.URL // the backend's scheme, host and base path
 	host      string   // the Host to send; empty for the backend's own
 	node      string
-	journey   journey
 	request   func(http.Header)    // what the route does to the headers on the way out
 	response  func(*http.Response) // and to the answer
 	early     func(http.Header)    // and to the headers of a 1xx, or nil
@@ -118,7 +115,6 @@ func (p *proxy) newHop(r *http.Request, t target) *hop {
 	h := &hop{
 		url:     &t.URL,
 		node:    p.Node,
-		journey: p.Forwarded.journey(r),
 		record:  recordOf(r),
 		request: func(header http.Header) { withholdKeys(header, p.IsPlatformKey) },
 		early:   func(header http.Header) { confineCookies(header, p.TenantDomains()) },
@@ -133,7 +129,7 @@ func (p *proxy) newHop(r *http.Request, t target) *hop {
 		h.response = func(res *http.Response) { h.early(res.Header) }
 		return h
 	}
-	relocate := newRelocation(h.url, h.journey.visitor)
+	relocate := newRelocation(h.url, h.record.journey.visitor)
 	h.response = func(res *http.Response) {
 		h.early(res.Header)
 		relocate.apply(res.Header)
@@ -174,7 +170,7 @@ func (forbiddenTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 func (p *proxy) serveHandler(w http.ResponseWriter, r *http.Request, h *hop, site http.Handler) *failure {
 	r = r.Clone(r.Context())
 	h.request(r.Header)
-	h.journey.write(r.Header)
+	h.record.journey.write(r.Header)
 	site.ServeHTTP(w, r)
 	return nil
 }
@@ -303,7 +299,7 @@ func rewrite(pr *httputil.ProxyRequest) {
 	out.Trailer = pr.In.Trailer
 	dropRefusedUpgrade(pr.In, out.Header)
 	h.request(out.Header)
-	h.journey.write(out.Header)
+	h.record.journey.write(out.Header)
 	markPass(out.Header, h.node)
 }
 

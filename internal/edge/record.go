@@ -12,8 +12,8 @@ import (
 // makes it, each stage adds what it learns, and the access log and the metrics
 // read it at the end. It belongs to the request's goroutine.
 type record struct {
+	journey // how the request came, and from whom
 	started time.Time
-	visitor visitor
 	route   string // which of the routes answered, for logs and metrics
 	match   match  // what the router said
 	id      string // the app's, function's or link's id; never a token
