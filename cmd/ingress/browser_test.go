@@ -216,7 +216,8 @@ func TestPagesInABrowser(t *testing.T) {
 			{"nosuch.app.localhost", "/", 404, "There is no app at this address", "unknown_app"},
 			{"nosuch.fn.localhost", "/", 404, "There is no function at this address", "unknown_function"},
 			{"gone.app.localhost", "/", 502, "The backend could not be reached", "backend_refused"},
-			{"user.localhost", "/", 400, "This address confirms e-mail addresses, and its token is missing", "bad_request"},
+			{"user.localhost", "/", 200, "E-mail addresses are confirmed here", ""},
+			{"user.localhost", "/verify", 400, "This address confirms e-mail addresses, and its token is missing", "bad_request"},
 			{"user.localhost", "/?token=nosuch", 400, "This link is not valid, or not any more", "verification_failed"},
 		} {
 			t.Run(screen+"/"+test.host+test.path, func(t *testing.T) {

@@ -287,3 +287,18 @@ func urlOf(t *testing.T, s string) *url.URL {
 	}
 	return u
 }
+
+// eventually waits for what another goroutine does after the answer is out.
+func eventually(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	timeout := time.After(10 * time.Second)
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for !condition() {
+		select {
+		case <-tick.C:
+		case <-timeout:
+			t.Fatalf("still not: %s", what)
+		}
+	}
+}
