@@ -159,15 +159,38 @@ func (db *DB) Write(ctx context.Context, f func(tx *Tx) error) error {
 		return fmt.Errorf("begin: %w", classify(err))
 	}
 	tx := &Tx{Tx: sqlTx}
-	if err := f(tx); err != nil {
-		if rollback := sqlTx.Rollback(); rollback != nil && !errors.Is(rollback, sql.ErrTxDone) {
-			err = errors.Join(err, fmt.Errorf("roll back: %w", rollback))
-		}
-		return classify(err)
+	if err := tx.run(f); err != nil {
+		return classify(ended(ctx, err))
 	}
 	if err := sqlTx.Commit(); err != nil {
-		return fmt.Errorf("commit: %w", classify(err))
+		return fmt.Errorf("commit: %w", classify(ended(ctx, err)))
 	}
 	db.publish(tx.changes)
 	return nil
+}
+
+// run runs f and rolls back unless it succeeds, also when it panics: whoever
+// recovers must find the one connection that writes free.
+func (tx *Tx) run(f func(tx *Tx) error) (err error) {
+	succeeded := false
+	defer func() {
+		if succeeded {
+			return
+		}
+		if rollback := tx.Rollback(); rollback != nil && !errors.Is(rollback, sql.ErrTxDone) {
+			err = errors.Join(err, fmt.Errorf("roll back: %w", rollback))
+		}
+	}()
+	err = f(tx)
+	succeeded = err == nil
+	return err
+}
+
+// ended replaces the error of a transaction that database/sql has rolled back
+// because ctx ended, which does not say so, by the reason.
+func ended(ctx context.Context, err error) error {
+	if errors.Is(err, sql.ErrTxDone) && ctx.Err() != nil {
+		return fmt.Errorf("rolled back: %w", ctx.Err())
+	}
+	return err
 }
