@@ -1,9 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
+	"maps"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -29,59 +33,106 @@ type configFile struct {
 	env    func(string) (string, bool)
 	values map[string]any
 	loaded bool
+	// err is why the file cannot be used. It is kept rather than returned to
+	// kong, which would blame the flag it happened to ask for first.
+	err error
 }
 
 // Validate implements kong.Resolver; the file is checked when it is read.
 func (f *configFile) Validate(*kong.Application) error { return nil }
 
-// Resolve returns the file's value for a flag, or nil when there is none or the
-// environment overrides it.
+// Resolve returns the file's value for a setting, or nil when there is none or
+// the environment overrides it. Flags of other commands that have a setting's
+// name, such as app run --region, are not settings.
 func (f *configFile) Resolve(ctx *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
-	if err := f.load(ctx); err != nil {
-		return nil, err
+	if !f.loaded {
+		f.loaded = true
+		f.values, f.err = f.load(ctx)
 	}
 	value, ok := f.values[flag.Name]
-	if !ok || f.inEnvironment(flag) {
+	if !ok || f.inEnvironment(flag) || !takesSettings(ctx, flag) {
 		return nil, nil
 	}
 	return value, nil
 }
 
+// takesSettings reports whether the flag is a setting of the command selected.
+func takesSettings(ctx *kong.Context, flag *kong.Flag) bool {
+	if flag.Name == "data-dir" {
+		return true
+	}
+	command, _, _ := strings.Cut(commandName(ctx), " ")
+	return command == "serve" || command == "config"
+}
+
 func (f *configFile) inEnvironment(flag *kong.Flag) bool {
 	return slices.ContainsFunc(flag.Envs, func(name string) bool {
-		_, ok := f.env(name)
-		return ok
+		value, _ := f.env(name)
+		return value != ""
 	})
 }
 
-// load reads the file once, after the command line is known.
-func (f *configFile) load(ctx *kong.Context) error {
-	if f.loaded {
-		return nil
+// ignoreEmptyVariables has kong take an empty variable for one that is not set,
+// which is what NAME= in a unit file or a container's definition means.
+func ignoreEmptyVariables(env func(string) (string, bool)) kong.Option {
+	var visit func(node *kong.Node)
+	visit = func(node *kong.Node) {
+		for _, flag := range node.Flags {
+			flag.Tag.Envs = slices.DeleteFunc(slices.Clone(flag.Tag.Envs), func(name string) bool {
+				value, _ := env(name)
+				return value == ""
+			})
+		}
+		for _, child := range node.Children {
+			visit(child)
+		}
 	}
-	f.loaded = true
+	return kong.PostBuild(func(k *kong.Kong) error {
+		visit(k.Model.Node)
+		return nil
+	})
+}
+
+// decodePath replaces kong's parser of paths, for which an empty one is the
+// current directory: here it is none.
+func decodePath(ctx *kong.DecodeContext, target reflect.Value) error {
+	var path string
+	if err := ctx.Scan.PopValueInto("file", &path); err != nil {
+		return err
+	}
+	if path != "" {
+		path = kong.ExpandPath(path)
+	}
+	target.SetString(path)
+	return nil
+}
+
+// load reads and checks the file, once the command line is known.
+func (f *configFile) load(ctx *kong.Context) (map[string]any, error) {
 	path := f.path(ctx)
 	if path == "" {
-		return nil
+		return nil, nil
 	}
 	content, err := os.ReadFile(path)
 	if err != nil {
-		return fmt.Errorf("--config: %w", err)
+		return nil, fmt.Errorf("--config: %w", err)
 	}
-	raw := map[string]any{}
-	if err := yaml.Unmarshal(content, &raw); err != nil {
-		return fmt.Errorf("--config: %s is not YAML: %w", path, err)
+	raw, err := parseYAML(content)
+	if err != nil {
+		return nil, fmt.Errorf("--config: %s: %w", path, err)
 	}
-	f.values = make(map[string]any, len(raw))
-	for name, value := range raw {
-		if !slices.ContainsFunc(settingFlags(ctx), func(flag *kong.Flag) bool { return flag.Name == name }) {
-			return fmt.Errorf("--config: %s has the key %q, which is not a setting; ingress serve --help lists them", path, name)
+	flags := settingFlags(ctx)
+	values := make(map[string]any, len(raw))
+	for _, name := range slices.Sorted(maps.Keys(raw)) {
+		at := slices.IndexFunc(flags, func(flag *kong.Flag) bool { return flag.Name == name })
+		if at < 0 {
+			return nil, fmt.Errorf("--config: %s has the key %q, which is not a setting; ingress serve --help lists them", path, name)
 		}
-		if f.values[name], err = flagValue(value); err != nil {
-			return fmt.Errorf("--config: %s: %s: %w", path, name, err)
+		if values[name], err = flagValue(raw[name], flags[at].IsSlice()); err != nil {
+			return nil, fmt.Errorf("--config: %s: %s: %w", path, name, err)
 		}
 	}
-	return nil
+	return values, nil
 }
 
 // path is the value of --config or INGRESS_CONFIG.
@@ -91,26 +142,60 @@ func (f *configFile) path(ctx *kong.Context) string {
 			return fmt.Sprint(ctx.FlagValue(p.Flag))
 		}
 	}
-	path, _ := f.env("INGRESS_CONFIG")
-	return path
+	if path, _ := f.env("INGRESS_CONFIG"); path != "" {
+		return kong.ExpandPath(path)
+	}
+	return ""
 }
 
-// flagValue turns a YAML value into what a flag's parser takes: a text or a list
-// of texts.
-func flagValue(value any) (any, error) {
-	switch v := value.(type) {
-	case nil:
-		return nil, errors.New("it has no value; remove the key to use the default")
-	case map[string]any:
-		return nil, errors.New("it must be a value or a list of values")
-	case []any:
-		texts := make([]any, len(v))
-		for i, item := range v {
-			texts[i] = fmt.Sprint(item)
-		}
-		return texts, nil
+// parseYAML reads the one document of a file that may begin with a byte order
+// mark. Errors say where the fault is without quoting the file, which may hold
+// what nobody should see.
+func parseYAML(content []byte) (map[string]any, error) {
+	decoder := yaml.NewDecoder(bytes.NewReader(bytes.TrimPrefix(content, []byte("\ufeff"))))
+	values := map[string]any{}
+	err := decoder.Decode(&values)
+	if errors.Is(err, io.EOF) {
+		return nil, nil // empty, or nothing but comments
 	}
-	return fmt.Sprint(value), nil
+	if err != nil {
+		return nil, fmt.Errorf("it is not YAML with a key for each setting: %s", yaml.FormatError(err, false, false))
+	}
+	var more any
+	if err := decoder.Decode(&more); !errors.Is(err, io.EOF) {
+		return nil, errors.New("it has more than one document; put all settings into one, without ---")
+	}
+	return values, nil
+}
+
+// flagValue turns a YAML value into what a flag's parser takes: a text, or a list
+// of texts for a flag that may be repeated.
+func flagValue(value any, repeatable bool) (any, error) {
+	items, isList := value.([]any)
+	switch {
+	case value == nil:
+		return nil, errors.New("it has no value; remove the key to use the default")
+	case !isList:
+		return flagText(value)
+	case !repeatable:
+		return nil, errors.New("it takes one value, not a list")
+	}
+	texts := make([]any, len(items))
+	for i, item := range items {
+		var err error
+		if texts[i], err = flagText(item); err != nil {
+			return nil, fmt.Errorf("item %d: %w", i+1, err)
+		}
+	}
+	return texts, nil
+}
+
+func flagText(value any) (string, error) {
+	switch value.(type) {
+	case string, bool, int64, uint64, float64:
+		return fmt.Sprint(value), nil
+	}
+	return "", errors.New("it must be a text, a number or true or false")
 }
 
 // settingFlags returns the flags that are settings: those of ingress serve, and

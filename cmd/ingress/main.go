@@ -72,10 +72,22 @@ func (p *program) main(args []string) (code int) {
 type exit int
 
 // run parses and runs one command.
-func (p *program) run(args []string) (err error) {
+func (p *program) run(args []string) error {
 	if err := checkArguments(args); err != nil {
 		return err
 	}
+	parser, err := p.parser()
+	if err != nil {
+		return err
+	}
+	if err := p.parse(parser, args); err != nil {
+		return err
+	}
+	return p.kong.Run()
+}
+
+// parser makes the parser of the command line, which fills p.cli.
+func (p *program) parser() (*kong.Kong, error) {
 	p.cli = &rootCommand{}
 	p.file = &configFile{env: os.LookupEnv}
 	parser, err := kong.New(p.cli,
@@ -84,19 +96,28 @@ func (p *program) run(args []string) (err error) {
 		kong.Writers(p.stdout, p.stderr),
 		kong.Exit(func(code int) { panic(exit(code)) }),
 		kong.Resolvers(p.file),
+		kong.NamedMapper("path", kong.MapperFunc(decodePath)),
 		kong.PostBuild(hideSettings),
+		ignoreEmptyVariables(os.LookupEnv),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.Bind(p),
 		kong.BindTo(p.ctx, (*context.Context)(nil)),
 		kong.BindSingletonProvider(p.client),
 	)
 	if err != nil {
-		return fmt.Errorf("build the command line: %w", err)
+		return nil, fmt.Errorf("build the command line: %w", err)
 	}
-	if p.kong, err = parser.Parse(args); err != nil {
-		return err
+	return parser, nil
+}
+
+// parse parses the command line. What is wrong with the configuration file comes
+// before what follows from it.
+func (p *program) parse(parser *kong.Kong, args []string) (err error) {
+	p.kong, err = parser.Parse(args)
+	if p.file.err != nil {
+		return p.file.err
 	}
-	return p.kong.Run()
+	return err
 }
 
 // client makes the client that the client commands run on. On the machine of
