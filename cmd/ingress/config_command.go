@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -140,7 +141,7 @@ func (c *configUnsetCmd) Run(p *program) error {
 
 func (p *program) sayNote(note string, err error) error {
 	if err == nil && note != "" {
-		_, err = fmt.Fprintln(p.stderr, "ingress: stored, but "+note)
+		_, err = fmt.Fprintln(p.stderr, "ingress: "+note)
 	}
 	return err
 }
@@ -200,26 +201,37 @@ func (s *socketControl) Close() error {
 }
 
 func (s *socketControl) list() (list []setting, err error) {
-	return list, s.do(http.MethodGet, "", nil, &list)
+	err = s.do(http.MethodGet, "/settings", nil, &list)
+	return list, err
 }
 
 func (s *socketControl) get(name string) (found setting, err error) {
-	return found, s.do(http.MethodGet, name, nil, &found)
+	err = s.doNamed(http.MethodGet, name, nil, &found)
+	return found, err
 }
 
 func (s *socketControl) set(name, value string) (string, error) {
 	var note controlNote
-	err := s.do(http.MethodPut, name, map[string]string{"value": value}, &note)
+	err := s.doNamed(http.MethodPut, name, map[string]string{"value": value}, &note)
 	return note.Note, err
 }
 
 func (s *socketControl) unset(name string) (string, error) {
 	var note controlNote
-	err := s.do(http.MethodDelete, name, nil, &note)
+	err := s.doNamed(http.MethodDelete, name, nil, &note)
 	return note.Note, err
 }
 
-func (s *socketControl) do(method, name string, in, out any) error {
+// doNamed asks about one setting. A name of dots alone, or none, would make the
+// path another one.
+func (s *socketControl) doNamed(method, name string, in, out any) error {
+	if strings.Trim(name, ".") == "" {
+		return fmt.Errorf("%q is not a setting; ingress config list shows them all", name)
+	}
+	return s.do(method, "/settings/"+url.PathEscape(name), in, out)
+}
+
+func (s *socketControl) do(method, path string, in, out any) error {
 	var body io.Reader
 	if in != nil {
 		encoded, err := json.Marshal(in)
@@ -228,11 +240,7 @@ func (s *socketControl) do(method, name string, in, out any) error {
 		}
 		body = bytes.NewReader(encoded)
 	}
-	target := "http://ingress/settings"
-	if name != "" {
-		target += "/" + url.PathEscape(name)
-	}
-	req, err := http.NewRequest(method, target, body)
+	req, err := http.NewRequest(method, "http://ingress"+path, body)
 	if err != nil {
 		return err
 	}

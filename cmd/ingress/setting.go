@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"slices"
 	"strings"
@@ -61,7 +62,8 @@ type settings struct {
 	// apply puts addresses in force; check says whether that would work.
 	apply, check func(*addresses) error
 
-	mu      sync.Mutex // held while stored is read and applied
+	change  sync.Mutex // held while a value is checked, stored and put in force
+	mu      sync.Mutex // guards stored
 	stored  map[string]string
 	current atomic.Pointer[addresses]
 }
@@ -71,8 +73,6 @@ func (s *settings) addresses() *addresses { return s.current.Load() }
 
 // reload reads the stored settings and puts the result in force.
 func (s *settings) reload(ctx context.Context) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	stored := map[string]string{}
 	if s.store != nil {
 		var err error
@@ -80,23 +80,42 @@ func (s *settings) reload(ctx context.Context) error {
 			return err
 		}
 	}
-	next, err := s.derive(stored)
-	if err != nil {
-		return err
-	}
-	if err := s.apply(next); err != nil {
-		return err
-	}
+	// Kept whether they work or not, so that list shows what is to be removed.
+	s.mu.Lock()
 	s.stored = stored
+	s.mu.Unlock()
+	next, err := s.derive(stored, "")
+	if err == nil {
+		err = s.apply(next)
+	}
+	if err != nil {
+		return s.blameStored(stored, err)
+	}
 	s.current.Store(next)
 	return nil
 }
 
-// derive returns the addresses that result from the stored settings.
-func (s *settings) derive(stored map[string]string) (*addresses, error) {
+// blameStored says which stored settings take part in a failure and how to be
+// rid of them: nothing in the flags, the variables or the file shows them.
+func (s *settings) blameStored(stored map[string]string, err error) error {
+	var names []string
+	for _, each := range storables() {
+		if _, ok := stored[each.name]; ok && s.sourceOf(each.name) == fromDefault {
+			names = append(names, each.name)
+		}
+	}
+	if len(names) == 0 {
+		return err
+	}
+	return fmt.Errorf("%w (stored: %s; to remove one use: ingress config unset NAME)", err, strings.Join(names, ", "))
+}
+
+// derive returns the addresses that result from the stored settings; forced is
+// the name of one to which nothing else is preferred.
+func (s *settings) derive(stored map[string]string, forced string) (*addresses, error) {
 	c := s.given
 	for _, each := range storables() {
-		if value, ok := stored[each.name]; ok && s.sourceOf(each.name) == fromDefault {
+		if value, ok := stored[each.name]; ok && (each.name == forced || s.sourceOf(each.name) == fromDefault) {
 			*each.field(&c) = value
 		}
 	}
@@ -120,16 +139,20 @@ func (s *settings) set(ctx context.Context, name, value string) (note string, er
 	if err != nil {
 		return "", err
 	}
+	// One at a time: of two that work alone both may not work together.
+	s.change.Lock()
+	defer s.change.Unlock()
 	if err := s.try(target.name, value); err != nil {
 		return "", err
 	}
 	if err := s.store.SetSetting(ctx, target.name, value); err != nil {
 		return "", err
 	}
-	if err := s.reload(ctx); err != nil {
+	// What is stored must come into force even if whoever asked has gone.
+	if err := s.reload(context.WithoutCancel(ctx)); err != nil {
 		return "", fmt.Errorf("%s is stored, but not in force: %w", name, err)
 	}
-	return s.overrideNote(target), nil
+	return s.overrideNote(target, "stored, but it takes no effect while %s overrides it"), nil
 }
 
 // unset removes a stored value.
@@ -138,13 +161,15 @@ func (s *settings) unset(ctx context.Context, name string) (note string, err err
 	if err != nil {
 		return "", err
 	}
+	s.change.Lock()
+	defer s.change.Unlock()
 	if err := s.store.UnsetSetting(ctx, target.name); err != nil {
 		return "", err
 	}
-	if err := s.reload(ctx); err != nil {
+	if err := s.reload(context.WithoutCancel(ctx)); err != nil {
 		return "", fmt.Errorf("%s is removed, but the rest is not in force: %w", name, err)
 	}
-	return s.overrideNote(target), nil
+	return s.overrideNote(target, "removed; %s stays in force"), nil
 }
 
 func (s *settings) storable(name string) (storable, error) {
@@ -156,29 +181,28 @@ func (s *settings) storable(name string) (storable, error) {
 
 // try reports whether the value would work, were nothing overriding it.
 func (s *settings) try(name, value string) error {
-	s.mu.Lock()
-	candidate := map[string]string{}
-	for k, v := range s.stored {
-		candidate[k] = v
-	}
-	s.mu.Unlock()
-	candidate[name] = value
 	if value == "" {
 		return fmt.Errorf("%s: the value is empty; to go back to the default use: ingress config unset %s", name, name)
 	}
-	next, err := s.derive(candidate)
+	s.mu.Lock()
+	candidate := maps.Clone(s.stored)
+	s.mu.Unlock()
+	candidate[name] = value
+	next, err := s.derive(candidate, name)
 	if err != nil {
 		return err
 	}
 	return s.check(next)
 }
 
-func (s *settings) overrideNote(target storable) string {
+// overrideNote fills what overrides the setting into the text, or returns
+// nothing when nothing does.
+func (s *settings) overrideNote(target storable, text string) string {
 	from := s.sourceOf(target.name)
 	if from == fromDefault {
 		return ""
 	}
-	return fmt.Sprintf("it takes no effect while a value from %s overrides it", describeSource(from, target.name))
+	return fmt.Sprintf(text, "the value from "+describeSource(from, target.name))
 }
 
 func describeSource(from origin, name string) string {
