@@ -28,6 +28,11 @@ type addresses struct {
 // program listens. The error names the field and the value.
 func newAddresses(c *config, listen net.Addr) (*addresses, error) {
 	a := &addresses{hosts: c.Host, appsDomain: c.AppsDomain, functionsDomain: c.FunctionsDomain, userHost: c.UserHost}
+	for name, host := range map[string]string{"--apps-domain": a.appsDomain, "--functions-domain": a.functionsDomain, "--user-host": a.userHost} {
+		if host == "" {
+			return nil, fmt.Errorf("%s: it is empty", name)
+		}
+	}
 	var err error
 	if a.public, err = publicURL(c, listen); err != nil {
 		return nil, err
@@ -61,7 +66,7 @@ func publicURL(c *config, listen net.Addr) (*url.URL, error) {
 		return nil, fmt.Errorf("--public-url: %q %w", c.PublicURL, err)
 	}
 	if u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "" {
-		return nil, fmt.Errorf("--public-url: %q must be scheme, host and port alone", c.PublicURL)
+		return nil, fmt.Errorf("--public-url: %q must be scheme, host and port alone", u.Redacted())
 	}
 	return &url.URL{Scheme: u.Scheme, Host: u.Host}, nil
 }

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // config is every setting of ingress serve. Each is a flag, an environment
@@ -72,8 +73,10 @@ type limits struct {
 type secrets struct {
 	apiToken     string // M3O_API_TOKEN or --api-token-file
 	bootstrapKey string // INGRESS_BOOTSTRAP_KEY or --bootstrap-key-file
-	smtpPassword string // INGRESS_SMTP_PASSWORD
-	secretKey    string // INGRESS_SECRET_KEY
+	// bootstrapFrom names where the bootstrap key comes from, for errors.
+	bootstrapFrom string
+	smtpPassword  string // INGRESS_SMTP_PASSWORD
+	secretKey     string // INGRESS_SECRET_KEY
 }
 
 // remote reports whether the platform is somebody else's.
@@ -85,7 +88,7 @@ func (c *config) validate(env func(string) string) error {
 	if err := c.fillPaths(env); err != nil {
 		return err
 	}
-	return errors.Join(
+	return joinErrors(
 		c.validateListeners(),
 		c.validateHosts(),
 		c.validateRemote(),
@@ -146,6 +149,9 @@ func (c *config) validateHosts() error {
 			return fmt.Errorf("--trusted-proxies: %q is neither a network such as 10.0.0.0/8 nor an address", cidr)
 		}
 	}
+	if len(c.Regions) == 0 {
+		return errors.New("--region: give at least one, such as local")
+	}
 	for _, region := range c.Regions {
 		if strings.TrimSpace(region) == "" {
 			return fmt.Errorf("--region: %q is not a name", region)
@@ -192,20 +198,26 @@ func (c *config) validateMail() error {
 }
 
 func (l *limits) validate() error {
-	for name, d := range map[string]time.Duration{
-		"--read-header-timeout": l.ReadHeaderTimeout, "--idle-timeout": l.IdleTimeout, "--read-body-timeout": l.ReadBodyTimeout,
-		"--dial-timeout": l.DialTimeout, "--response-header-timeout": l.ResponseHeaderTimeout,
-		"--resolve-timeout": l.ResolveTimeout, "--shutdown-timeout": l.ShutdownTimeout,
+	for _, each := range []struct {
+		name  string
+		value time.Duration
+	}{
+		{"--read-header-timeout", l.ReadHeaderTimeout}, {"--idle-timeout", l.IdleTimeout}, {"--read-body-timeout", l.ReadBodyTimeout},
+		{"--dial-timeout", l.DialTimeout}, {"--response-header-timeout", l.ResponseHeaderTimeout},
+		{"--resolve-timeout", l.ResolveTimeout}, {"--shutdown-timeout", l.ShutdownTimeout},
 	} {
-		if d <= 0 {
-			return fmt.Errorf("%s: %v must be more than 0", name, d)
+		if each.value <= 0 {
+			return fmt.Errorf("%s: %v must be more than 0", each.name, each.value)
 		}
 	}
-	for name, n := range map[string]byteSize{
-		"--max-header-bytes": l.MaxHeaderBytes, "--max-url-bytes": l.MaxURLBytes, "--max-api-body-bytes": l.MaxAPIBodyBytes,
+	for _, each := range []struct {
+		name  string
+		value byteSize
+	}{
+		{"--max-header-bytes", l.MaxHeaderBytes}, {"--max-url-bytes", l.MaxURLBytes}, {"--max-api-body-bytes", l.MaxAPIBodyBytes},
 	} {
-		if n < 1024 {
-			return fmt.Errorf("%s: %d is too small; give 1KiB or more", name, n)
+		if each.value < 1024 {
+			return fmt.Errorf("%s: %v is too small; give 1KiB or more", each.name, each.value)
 		}
 	}
 	return nil
@@ -214,19 +226,22 @@ func (l *limits) validate() error {
 // readSecrets takes the secrets from the environment and the files named.
 func (c *config) readSecrets(env func(string) string) (secrets, error) {
 	s := secrets{smtpPassword: env("INGRESS_SMTP_PASSWORD"), secretKey: env("INGRESS_SECRET_KEY")}
-	token, err := secretFrom(env, "M3O_API_TOKEN", "--api-token-file", c.APITokenFile)
+	token, tokenFrom, err := secretFrom(env, "M3O_API_TOKEN", "--api-token-file", c.APITokenFile)
 	if err != nil {
 		return secrets{}, err
 	}
-	s.bootstrapKey, err = secretFrom(env, "INGRESS_BOOTSTRAP_KEY", "--bootstrap-key-file", c.BootstrapKeyFile)
+	s.bootstrapKey, s.bootstrapFrom, err = secretFrom(env, "INGRESS_BOOTSTRAP_KEY", "--bootstrap-key-file", c.BootstrapKeyFile)
 	if err != nil {
 		return secrets{}, err
 	}
-	if c.remote() {
+	switch {
+	case c.remote():
 		s.apiToken = token
-	} else if s.bootstrapKey == "" {
+	case s.bootstrapKey == "" && token != "":
 		// Clients that know M3O_API_TOKEN then need nothing else (issue 2, 1).
-		s.bootstrapKey = token
+		s.bootstrapKey, s.bootstrapFrom = token, tokenFrom+", which is the bootstrap key unless INGRESS_BOOTSTRAP_KEY is set"
+	case s.bootstrapKey == "":
+		s.bootstrapFrom = "the bootstrap key"
 	}
 	return s, nil
 }
@@ -245,19 +260,23 @@ func (c *config) keyHolder(env func(string) string) keyHolder {
 	return keyHolder{variable: "M3O_API_TOKEN"}
 }
 
-func secretFrom(env func(string) string, variable, flag, path string) (string, error) {
-	if path == "" {
-		return strings.TrimSpace(env(variable)), nil
+// secretFrom returns a secret and the name of where it comes from: the file at
+// path or, without one, the variable.
+func secretFrom(env func(string) string, variable, flag, path string) (secret, from string, err error) {
+	secret, from = strings.TrimSpace(env(variable)), variable
+	if path != "" {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return "", "", fmt.Errorf("%s: %w", flag, err)
+		}
+		if secret, from = strings.TrimSpace(string(content)), flag; secret == "" {
+			return "", "", fmt.Errorf("%s: the file %s is empty", flag, path)
+		}
 	}
-	content, err := os.ReadFile(path)
-	if err != nil {
-		return "", fmt.Errorf("%s: %w", flag, err)
+	if strings.ContainsFunc(secret, unicode.IsControl) {
+		return "", "", fmt.Errorf("%s: it must be one line of text", from)
 	}
-	secret := strings.TrimSpace(string(content))
-	if secret == "" {
-		return "", fmt.Errorf("%s: the file %s is empty", flag, path)
-	}
-	return secret, nil
+	return secret, from, nil
 }
 
 // trustedPrefixes returns --trusted-proxies parsed; validate has checked them.

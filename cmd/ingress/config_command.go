@@ -277,15 +277,15 @@ func (p *program) openStoreControl(c *config) (control, error) {
 	}
 	db, err := store.Open(p.ctx, filepath.Join(c.DataDir, databaseFile), slog.New(slog.DiscardHandler))
 	if err != nil {
-		return nil, errors.Join(err, lock.Close())
+		return nil, joinErrors(err, lock.Close())
 	}
 	s := &storeControl{
 		settings: &settings{
-			given: *c, listed: append(readSettings(p.kong, p.file), listSecrets(given)...),
+			given: *c, listed: listSettings(p, given),
 			listen: plannedAddr(c.Listen[0]), store: db,
 			apply: checkAddresses, check: checkAddresses,
 		},
-		close: func() error { return errors.Join(db.Close(), lock.Close()) },
+		close: func() error { return joinErrors(db.Close(), lock.Close()) },
 	}
 	if err := s.reload(p.ctx); err != nil {
 		// A stored value that stops the start must still be removable.

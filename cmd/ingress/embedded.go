@@ -2,11 +2,11 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"net/url"
+	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -60,6 +60,7 @@ func (s *server) openEmbedded(ctx context.Context) error {
 		return fmt.Errorf("--data-dir: %w", err)
 	}
 	s.onClose(lock.Close)
+	s.warnReadable(s.config.DataDir)
 	db, err := store.Open(ctx, filepath.Join(s.config.DataDir, databaseFile), s.log)
 	if err != nil {
 		return err
@@ -76,9 +77,17 @@ func (s *server) openEmbedded(ctx context.Context) error {
 		return err
 	}
 	s.runServices(e)
-	// A change is in force here before whoever made it is answered.
-	db.Subscribe(func(c store.Change) { s.changed(c) })
 	return nil
+}
+
+// warnReadable warns when others than the owner may enter a directory that we
+// did not make. Taking their rights away could break what is theirs.
+func (s *server) warnReadable(dir string) {
+	info, err := os.Stat(dir)
+	if err == nil && info.Mode().Perm()&0o077 != 0 {
+		s.log.Warn("others than the owner have rights on the data directory; take them away with chmod 700",
+			"dir", dir, "mode", fmt.Sprintf("%04o", info.Mode().Perm()))
+	}
 }
 
 // makeServices makes the services and the handler of /v1 from them.
@@ -89,7 +98,7 @@ func (s *server) makeServices(ctx context.Context, e *embedded, sealer *store.Se
 	var err error
 	e.key, err = e.keys.EnsureBootstrap(ctx, s.secrets.bootstrapKey, filepath.Join(s.config.DataDir, bootstrapKeyFile))
 	if err != nil {
-		return fmt.Errorf("the bootstrap key: %w", err)
+		return fmt.Errorf("%s: %w", s.secrets.bootstrapFrom, err)
 	}
 	options := workload.Options{DB: e.db, Sealer: sealer, Rules: rules, Regions: s.config.Regions}
 	e.apps = workload.NewRegistry(workload.App, options)
@@ -164,7 +173,7 @@ func (s *server) runServices(e *embedded) {
 		running.Wait()
 		flush, done := context.WithTimeout(context.Background(), flushTimeout)
 		defer done()
-		return errors.Join(e.links.Flush(flush), e.keys.Flush(flush))
+		return joinErrors(e.links.Flush(flush), e.keys.Flush(flush))
 	})
 }
 
@@ -183,17 +192,6 @@ func (s *server) pruneChanges(ctx context.Context, db *store.DB) {
 		case <-ctx.Done():
 			return
 		}
-	}
-}
-
-// changed drops from the data plane's cache what is no longer true.
-func (s *server) changed(c store.Change) {
-	if s.edge == nil {
-		return
-	}
-	switch kind := edge.Kind(c.Kind); kind {
-	case edge.App, edge.Function, edge.Link:
-		s.edge.Invalidate(kind, c.ID)
 	}
 }
 
@@ -239,6 +237,16 @@ func (e *embedded) fill(c *edge.Config) {
 	c.Links, c.Hits = e.links, e.links
 	c.Verifier = verifier{e.users}
 	c.IsPlatformKey = e.keys.IsPlatformKey
+}
+
+// watch drops from the data plane's cache what is no longer true.
+func (e *embedded) watch(plane *edge.Edge) {
+	e.db.Subscribe(func(c store.Change) {
+		switch kind := edge.Kind(c.Kind); kind {
+		case edge.App, edge.Function, edge.Link:
+			plane.Invalidate(kind, c.ID)
+		}
+	})
 }
 
 func (e *embedded) ping(ctx context.Context) error { return e.db.Ping(ctx) }

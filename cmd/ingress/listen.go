@@ -4,12 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"syscall"
 )
 
 // listenAll opens every listener, or none: what was opened is closed when one
-// fails.
-func listenAll(field string, addrs []string) (listeners []net.Listener, err error) {
+// fails. Others are ours already.
+func listenAll(field string, addrs []string, others []net.Listener) (listeners []net.Listener, err error) {
 	defer func() {
 		if err != nil {
 			closeAll(listeners)
@@ -20,7 +21,7 @@ func listenAll(field string, addrs []string) (listeners []net.Listener, err erro
 		opened, err := listen(addr)
 		listeners = append(listeners, opened...)
 		if err != nil {
-			return listeners, explainListen(field, addr, err)
+			return listeners, explainListen(field, addr, err, append(listeners, others...))
 		}
 	}
 	return listeners, nil
@@ -69,14 +70,27 @@ func listenLocalhost(addr string) ([]net.Listener, error) {
 	return nil, last
 }
 
-func explainListen(field, addr string, err error) error {
+// explainListen says why addr cannot be listened on, beside the listeners that
+// are ours.
+func explainListen(field, addr string, err error, ours []net.Listener) error {
 	switch {
+	case errors.Is(err, syscall.EADDRINUSE) && takesPort(ours, addr):
+		return fmt.Errorf("%s: %q has the port of another address given; give one of its own", field, addr)
 	case errors.Is(err, syscall.EADDRINUSE):
 		return fmt.Errorf("%s: %q is in use by another process; stop that one or give another address", field, addr)
 	case errors.Is(err, syscall.EACCES):
 		return fmt.Errorf("%s: %q needs privileges; give a port from 1024 on, or grant CAP_NET_BIND_SERVICE", field, addr)
 	}
 	return fmt.Errorf("%s: cannot listen on %q: %w", field, addr, err)
+}
+
+// takesPort reports whether one of the listeners has the port of addr.
+func takesPort(listeners []net.Listener, addr string) bool {
+	_, port, _ := net.SplitHostPort(addr)
+	return slices.ContainsFunc(listeners, func(l net.Listener) bool {
+		_, taken, _ := net.SplitHostPort(l.Addr().String())
+		return taken == port
+	})
 }
 
 func closeAll(listeners []net.Listener) {

@@ -73,6 +73,9 @@ func (r *remote) isPlatformKey(credential string) bool {
 	return key.Valid(credential) || r.token != "" && subtle.ConstantTimeCompare(a[:], b[:]) == 1
 }
 
+// watch does nothing: a remote platform announces no changes.
+func (r *remote) watch(*edge.Edge) {}
+
 func (r *remote) ping(context.Context) error { return nil }
 
 func (r *remote) describe() string { return r.address.String() }

@@ -46,10 +46,10 @@ func (c *serveCmd) Run(p *program) error {
 	s := &server{
 		config: &c.config, secrets: given, log: log, program: p, metrics: newMetrics(),
 		settings: &settings{
-			given: c.config, listed: append(readSettings(p.kong, p.file), listSecrets(given)...), check: checkAddresses,
+			given: c.config, listed: listSettings(p, given), check: checkAddresses,
 		},
 	}
-	return errors.Join(s.run(p.ctx), s.close())
+	return joinErrors(s.run(p.ctx), s.close())
 }
 
 func newMetrics() *prometheus.Registry {
@@ -86,6 +86,9 @@ type server struct {
 type servedPlatform interface {
 	// fill sets the interfaces by which the data plane sees the platform.
 	fill(*edge.Config)
+	// watch has the data plane told of changes, before whoever made one is
+	// answered.
+	watch(*edge.Edge)
 	// ping reports whether its state can be read.
 	ping(context.Context) error
 	// describe says which platform it is, for people.
@@ -106,6 +109,10 @@ type bootstrapKey struct {
 // run starts everything, serves until ctx ends, and drains.
 func (s *server) run(ctx context.Context) error {
 	if err := s.start(ctx); err != nil {
+		if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+			s.log.Info("ended before it was ready")
+			return nil
+		}
 		return err
 	}
 	failed := make(chan error, len(s.listeners))
@@ -116,7 +123,7 @@ func (s *server) run(ctx context.Context) error {
 	s.announce()
 	select {
 	case err := <-failed:
-		return fmt.Errorf("the public listener failed: %w", err)
+		return joinErrors(fmt.Errorf("a public listener failed: %w", err), s.drain())
 	case <-ctx.Done():
 		return s.drain()
 	}
@@ -145,7 +152,7 @@ func (s *server) start(ctx context.Context) error {
 // any state is touched, and addresses that people see may depend on the port.
 func (s *server) listen() error {
 	var err error
-	if s.listeners, err = listenAll("--listen", s.config.Listen); err != nil {
+	if s.listeners, err = listenAll("--listen", s.config.Listen, nil); err != nil {
 		return err
 	}
 	// A graceful shutdown has closed them already; the error would say so.
@@ -154,7 +161,7 @@ func (s *server) listen() error {
 	if s.config.AdminListen == "" {
 		return nil
 	}
-	opened, err := listenAll("--admin-listen", []string{s.config.AdminListen})
+	opened, err := listenAll("--admin-listen", []string{s.config.AdminListen}, s.listeners)
 	if err != nil {
 		return err
 	}
@@ -186,6 +193,7 @@ func (s *server) openEdge() error {
 		return err
 	}
 	s.onClose(func() error { s.edge.Close(); return nil })
+	s.platform.watch(s.edge)
 	s.front = edge.NewServer(s.edge)
 	s.settings.apply = func(a *addresses) error { return s.edge.SetHosts(a.edgeHosts()) }
 	return nil
@@ -255,7 +263,7 @@ func (s *server) drain() error {
 	defer cancel()
 	platform := make(chan error, 1)
 	go func() { platform <- s.platform.drain(ctx) }()
-	err := errors.Join(s.front.Shutdown(ctx), <-platform)
+	err := joinErrors(s.front.Shutdown(ctx), <-platform)
 	if errors.Is(err, context.DeadlineExceeded) {
 		s.log.Warn("requests in flight were ended: they did not finish in time")
 		return nil
@@ -273,7 +281,7 @@ func (s *server) close() error {
 	for i := len(s.closers) - 1; i >= 0; i-- {
 		errs = append(errs, s.closers[i]())
 	}
-	return errors.Join(errs...)
+	return joinErrors(errs...)
 }
 
 // flushTimeout bounds the writes at the end of a run.

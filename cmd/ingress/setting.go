@@ -265,16 +265,32 @@ func (s *settings) get(name string) (setting, error) {
 	return setting{}, fmt.Errorf("%q is not a setting; ingress config list shows them all", name)
 }
 
-// listSecrets shows which secrets are set, without their values.
-func listSecrets(s secrets) []setting {
-	var list []setting
+// listSettings lists what was given at start, the secrets included.
+func listSettings(p *program, given secrets) []setting {
+	list := readSettings(p.kong, p.file)
+	return append(list, listSecrets(list, given)...)
+}
+
+// listSecrets shows which secrets are set, without their values. One that is in a
+// file comes from where that file is named.
+func listSecrets(list []setting, s secrets) []setting {
+	sources := map[string]origin{}
+	for _, each := range list {
+		sources[each.Name] = each.Source
+	}
+	var secret []setting
 	for _, each := range []struct{ name, value string }{
 		{"api-token", s.apiToken}, {"bootstrap-key", s.bootstrapKey},
 		{"secret-key", s.secretKey}, {"smtp-password", s.smtpPassword},
 	} {
-		if each.value != "" {
-			list = append(list, setting{Name: each.name, Value: "***", Source: fromEnvironment})
+		if each.value == "" {
+			continue
 		}
+		source := sources[each.name+"-file"]
+		if source == "" || source == fromDefault {
+			source = fromEnvironment
+		}
+		secret = append(secret, setting{Name: each.name, Value: "***", Source: source})
 	}
-	return list
+	return secret
 }

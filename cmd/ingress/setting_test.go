@@ -176,9 +176,13 @@ func TestWithoutAStoreNothingIsStored(t *testing.T) {
 }
 
 func TestAsteriskForSecrets(t *testing.T) {
-	for _, s := range listSecrets(secrets{apiToken: "hunter2", bootstrapKey: "hunter2", smtpPassword: "hunter2", secretKey: "hunter2"}) {
+	files := []setting{{Name: "api-token-file", Source: fromFlag}, {Name: "bootstrap-key-file", Source: fromDefault}}
+	for _, s := range listSecrets(files, secrets{apiToken: "hunter2", bootstrapKey: "hunter2", smtpPassword: "hunter2", secretKey: "hunter2"}) {
 		if s.Value != "***" || strings.Contains(fmt.Sprint(s), "hunter2") {
 			t.Errorf("%+v", s)
+		}
+		if want := map[bool]origin{true: fromFlag, false: fromEnvironment}[s.Name == "api-token"]; s.Source != want {
+			t.Errorf("%s comes from %s, want %s", s.Name, s.Source, want)
 		}
 	}
 }
