@@ -93,6 +93,9 @@ func (c *config) validate(env func(string) string) error {
 		c.validateHosts(),
 		c.validateRemote(),
 		c.validateMail(),
+		checkPositive([]namedDuration{
+			{"--session-life", c.SessionLife}, {"--verify-link-life", c.VerifyLinkLife}, {"--magic-link-life", c.MagicLinkLife},
+		}),
 		c.Limits.validate(),
 	)
 }
@@ -197,18 +200,28 @@ func (c *config) validateMail() error {
 	return nil
 }
 
+// namedDuration is a duration and the flag that sets it.
+type namedDuration struct {
+	flag  string
+	value time.Duration
+}
+
+func checkPositive(durations []namedDuration) error {
+	for _, d := range durations {
+		if d.value <= 0 {
+			return fmt.Errorf("%s: %v must be more than 0", d.flag, d.value)
+		}
+	}
+	return nil
+}
+
 func (l *limits) validate() error {
-	for _, each := range []struct {
-		name  string
-		value time.Duration
-	}{
+	if err := checkPositive([]namedDuration{
 		{"--read-header-timeout", l.ReadHeaderTimeout}, {"--idle-timeout", l.IdleTimeout}, {"--read-body-timeout", l.ReadBodyTimeout},
 		{"--dial-timeout", l.DialTimeout}, {"--response-header-timeout", l.ResponseHeaderTimeout},
 		{"--resolve-timeout", l.ResolveTimeout}, {"--shutdown-timeout", l.ShutdownTimeout},
-	} {
-		if each.value <= 0 {
-			return fmt.Errorf("%s: %v must be more than 0", each.name, each.value)
-		}
+	}); err != nil {
+		return err
 	}
 	for _, each := range []struct {
 		name  string

@@ -71,6 +71,7 @@ func TestAStartThatIsRefused(t *testing.T) {
 		{"a token of two lines", map[string]string{"M3O_API_TOKEN": "hunter2\nhunter2"}, []string{"--api-address", "https://x.example"}, []string{"M3O_API_TOKEN", "one line"}},
 		{"a missing key file", nil, []string{"--bootstrap-key-file", "/nonexistent"}, []string{"--bootstrap-key-file", "/nonexistent"}},
 		{"a short limit", nil, []string{"--max-url-bytes", "12"}, []string{"--max-url-bytes", "12"}},
+		{"a session that never begins", nil, []string{"--session-life=-1h"}, []string{"--session-life", "-1h"}},
 		{"no time", nil, []string{"--resolve-timeout", "0s"}, []string{"--resolve-timeout", "0s"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
