@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/m3o/ingress/internal/edge"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
@@ -35,10 +36,10 @@ func adminHandler(metrics prometheus.Gatherer, ready *atomic.Bool, check func(co
 			http.Error(w, "not ready", http.StatusServiceUnavailable)
 			return
 		}
-		// Routes that are known keep working without the database, so this
+		// Routes that are known keep working without it, so this
 		// is a warning to people and no reason to take the process out.
 		if err := check(r.Context()); err != nil {
-			fmt.Fprintln(w, "degraded: the database does not answer")
+			fmt.Fprintln(w, "degraded: the platform behind the routes does not answer")
 			return
 		}
 		fmt.Fprintln(w, "ready")
@@ -47,10 +48,19 @@ func adminHandler(metrics prometheus.Gatherer, ready *atomic.Bool, check func(co
 	return mux
 }
 
-// controlHandler serves what only the operator on this machine may see: pprof
-// and the settings. It is reachable through the socket alone.
-func controlHandler(s *settings) http.Handler {
+// controlHandler serves what only the operator on this machine may see: pprof,
+// the settings, and what would become of a request. It is reachable through the
+// socket alone.
+func controlHandler(s *settings, e *edge.Edge) http.Handler {
 	mux := http.NewServeMux()
+	mux.HandleFunc("GET /explain", func(w http.ResponseWriter, r *http.Request) {
+		u, err := parseWebURL(r.URL.Query().Get("url"))
+		if err != nil {
+			writeControl(w, nil, fmt.Errorf("the URL to explain %w", err))
+			return
+		}
+		writeControl(w, e.Explain(u), nil)
+	})
 	mux.HandleFunc("GET /settings", func(w http.ResponseWriter, _ *http.Request) {
 		writeControl(w, s.list(), nil)
 	})
@@ -121,29 +131,19 @@ func serveAdmin(l net.Listener, h http.Handler, log *slog.Logger) *http.Server {
 	return server
 }
 
-// removeSocket removes a socket that nobody answers on. Connecting to a file of
-// any other kind is refused in the same way, and such a file is not ours.
-func removeSocket(path string) error {
-	info, err := os.Lstat(path)
-	if err != nil {
-		return err
-	}
-	if info.Mode().Type() != os.ModeSocket {
-		return fmt.Errorf("%q is a file and no socket; give another path", path)
-	}
-	return os.Remove(path)
-}
-
 // listenSocket opens the control socket for its owner alone. A socket left by a
-// process that was killed is replaced; one that answers is not.
+// process that was killed is replaced; one that answers is not, and a file of any
+// other kind is not ours to remove.
 func listenSocket(path string) (net.Listener, error) {
-	if conn, err := net.Dial("unix", path); err == nil {
+	conn, err := net.Dial("unix", path)
+	switch info, statErr := os.Lstat(path); {
+	case err == nil:
 		conn.Close()
 		return nil, fmt.Errorf("--admin-socket: %q is in use by another process", path)
-	} else if info, statErr := os.Lstat(path); statErr == nil && info.Mode().Type() != fs.ModeSocket {
+	case statErr == nil && info.Mode().Type() != fs.ModeSocket:
 		return nil, fmt.Errorf("--admin-socket: %q is there and is no socket; move it away or give another path", path)
-	} else if errors.Is(err, syscall.ECONNREFUSED) {
-		if err := removeSocket(path); err != nil {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		if err := os.Remove(path); err != nil {
 			return nil, fmt.Errorf("--admin-socket: %w", err)
 		}
 	}

@@ -96,7 +96,7 @@ func (cmd *keyRevokeCmd) Run(ctx context.Context, c *client) error {
 type tenantCmd struct {
 	Create  tenantCreateCmd  `cmd:"" help:"Make a tenant and its first key."`
 	List    tenantListCmd    `cmd:"" help:"Show all tenants and how much they may have."`
-	Disable tenantDisableCmd `cmd:"" help:"End all access of a tenant; its things are kept."`
+	Disable tenantDisableCmd `cmd:"" help:"End what a tenant's keys may do; what it published stays."`
 	Enable  tenantEnableCmd  `cmd:"" help:"Undo disable."`
 	Quotas  tenantQuotasCmd  `cmd:"" help:"Show or change how much a tenant may have."`
 }
@@ -173,7 +173,9 @@ type tenantDisableCmd struct {
 	Tenant string `arg:"" help:"The tenant's id or name."`
 }
 
-func (tenantDisableCmd) Help() string { return examples("ingress tenant disable acme") }
+func (tenantDisableCmd) Help() string {
+	return "Its keys stop working at once. Its apps, functions and links stay reachable.\n\n" + examples("ingress tenant disable acme")
+}
 
 func (cmd *tenantDisableCmd) Run(ctx context.Context, c *client) error {
 	return c.do(ctx, tenantsService, "disable", &apipb.DisableRequest{Tenant: cmd.Tenant}, &apipb.DisableResponse{},

@@ -22,6 +22,7 @@ type rootCommand struct {
 
 	Serve    serveCmd   `cmd:"" default:"withargs" help:"Run the ingress (the default)."`
 	Settings configCmd  `cmd:"" name:"config" help:"Show and change the settings, also of a running ingress."`
+	Explain  explainCmd `cmd:"" help:"Show what would become of a request to a URL, without making it."`
 	Version  versionCmd `cmd:"" help:"Print the version."`
 
 	clientFlags    `embed:""`
@@ -133,14 +134,16 @@ func (p *program) client() (*client, error) {
 	})
 }
 
-// hideSettings keeps the settings of ingress serve out of the help of ingress
-// config, which takes them so as to find the same data and files.
+// hideSettings keeps the settings of ingress serve out of the help of the
+// commands that take them so as to find the same data and files.
 func hideSettings(k *kong.Kong) error {
 	for _, node := range k.Model.Children {
-		if node.Name != "config" {
+		switch node.Name {
+		case "config", "explain":
+		default:
 			continue
 		}
-		for _, child := range node.Children {
+		for _, child := range append(node.Children, node) {
 			for _, flag := range child.Flags {
 				flag.Hidden = flag.Name != "admin-socket"
 			}

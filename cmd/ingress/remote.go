@@ -76,7 +76,7 @@ func (r *remote) isPlatformKey(credential string) bool {
 // watch does nothing: a remote platform announces no changes.
 func (r *remote) watch(*edge.Edge) {}
 
-func (r *remote) ping(context.Context) error { return nil }
+func (r *remote) ping(context.Context) error { return r.calls.Outage() }
 
 func (r *remote) describe() string { return r.address.String() }
 

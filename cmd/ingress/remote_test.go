@@ -310,6 +310,32 @@ func TestRemoteVisitsToOurOwnPlatformAreHits(t *testing.T) {
 	}
 }
 
+func TestReadinessSaysThatThePlatformIsAway(t *testing.T) {
+	app := recorder(t, "app")
+	m := newMisbehaving(t, app.URL)
+	i := startRemote(t, m.URL)
+	readiness := func() string {
+		t.Helper()
+		res, err := http.Get("http://" + i.admin + "/readyz")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		body, err := io.ReadAll(res.Body)
+		if err != nil || res.StatusCode != 200 {
+			t.Fatalf("%d %v", res.StatusCode, err)
+		}
+		return string(body)
+	}
+	for mode, want := range map[string]string{"good": "ready", "not found": "ready", "401": "degraded", "a dropped connection": "degraded"} {
+		m.mode.Store(mode)
+		i.get("http://fresh" + strings.ReplaceAll(strings.ToLower(mode), " ", "") + ".app.localhost/")
+		if got := readiness(); !strings.HasPrefix(got, want) {
+			t.Errorf("%s: %q", mode, got)
+		}
+	}
+}
+
 func TestARefusedConnectionIsAnOutage(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

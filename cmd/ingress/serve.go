@@ -211,7 +211,7 @@ func (s *server) openAdmin() error {
 	if err != nil {
 		return err
 	}
-	s.serveAdmin(socket, controlHandler(s.settings))
+	s.serveAdmin(socket, controlHandler(s.settings, s.edge))
 	return nil
 }
 

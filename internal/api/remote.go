@@ -2,7 +2,12 @@ package api
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"net/http"
+	"sync/atomic"
+
+	"google.golang.org/protobuf/proto"
 
 	apppb "github.com/m3o/ingress/proto/app"
 	functionpb "github.com/m3o/ingress/proto/function"
@@ -18,6 +23,7 @@ import (
 type Remote struct {
 	client *Client
 	hits   *hits
+	outage atomic.Pointer[error] // of the last call, or nil
 }
 
 // NewRemote returns a Remote and starts the goroutines that report visits to
@@ -31,11 +37,33 @@ func NewRemote(client *Client, logger *slog.Logger) *Remote {
 	return r
 }
 
+// call makes a call and remembers whether the platform answered it.
+func (r *Remote) call(ctx context.Context, service, endpoint string, req, res proto.Message) error {
+	err := r.client.Call(ctx, service, endpoint, req, res)
+	switch known, ok := errors.AsType[*Error](err); {
+	case err == nil, IsNotFound(err), ok && known.Code == http.StatusBadRequest:
+		r.outage.Store(nil)
+	case errors.Is(ctx.Err(), context.Canceled): // whoever asked has gone; that says nothing
+	default:
+		r.outage.Store(&err)
+	}
+	return err
+}
+
+// Outage returns why the platform did not answer the last call, or nil when it
+// did. An answer that refuses our token is none.
+func (r *Remote) Outage() error {
+	if err := r.outage.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
 // ResolveApp returns the address of the backend behind an app's id, which is
 // empty while the app is being deployed.
 func (r *Remote) ResolveApp(ctx context.Context, id string) (string, error) {
 	var res apppb.ResolveResponse
-	err := r.client.Call(ctx, "app", "Resolve", &apppb.ResolveRequest{Id: id}, &res)
+	err := r.call(ctx, "app", "Resolve", &apppb.ResolveRequest{Id: id}, &res)
 	return res.GetUrl(), err
 }
 
@@ -43,7 +71,7 @@ func (r *Remote) ResolveApp(ctx context.Context, id string) (string, error) {
 // which is empty while the function is being deployed.
 func (r *Remote) ResolveFunction(ctx context.Context, id string) (string, error) {
 	var res functionpb.ProxyResponse
-	err := r.client.Call(ctx, "function", "Proxy", &functionpb.ProxyRequest{Id: id}, &res)
+	err := r.call(ctx, "function", "Proxy", &functionpb.ProxyRequest{Id: id}, &res)
 	return res.GetUrl(), err
 }
 
@@ -59,7 +87,7 @@ func (r *Remote) ResolveLink(ctx context.Context, id string) (string, error) {
 
 func (r *Remote) resolveLink(ctx context.Context, id string) (string, error) {
 	var res urlpb.ResolveResponse
-	err := r.client.Call(ctx, "url", "Resolve", &urlpb.ResolveRequest{Id: id, Visit: true}, &res)
+	err := r.call(ctx, "url", "Resolve", &urlpb.ResolveRequest{Id: id, Visit: true}, &res)
 	if err == nil && res.GetDestinationURL() == "" {
 		// Unlike an app, a link has no time in which it leads nowhere yet.
 		err = badReply("the platform named no destination for the link", nil)
@@ -69,7 +97,7 @@ func (r *Remote) resolveLink(ctx context.Context, id string) (string, error) {
 
 // VerifyEmail marks the address behind a token as verified.
 func (r *Remote) VerifyEmail(ctx context.Context, token string) error {
-	return r.client.Call(ctx, "user", "VerifyEmail", &userpb.VerifyEmailRequest{Token: token}, &userpb.VerifyEmailResponse{})
+	return r.call(ctx, "user", "VerifyEmail", &userpb.VerifyEmailRequest{Token: token}, &userpb.VerifyEmailResponse{})
 }
 
 // Hit reports one visit to a link, in the background: it never blocks. A visit

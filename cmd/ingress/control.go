@@ -1,0 +1,193 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/m3o/ingress/internal/store"
+)
+
+// control is a way to the settings: the socket of a running process, or the
+// store itself.
+type control interface {
+	list() ([]setting, error)
+	get(name string) (setting, error)
+	set(name, value string) (note string, err error)
+	unset(name string) (note string, err error)
+	Close() error
+}
+
+// openControl finds the running process by its socket; when none answers it
+// opens the store, under the lock that keeps a process from starting meanwhile.
+func (p *program) openControl(c *config) (control, error) {
+	c.DataDir = p.cli.DataDir
+	if err := c.validate(p.env); err != nil {
+		return nil, err
+	}
+	if c.AdminSocket == "" {
+		return nil, errors.New("with --api-address there are no stored settings; give --admin-socket to ask a running process")
+	}
+	conn, err := net.Dial("unix", c.AdminSocket)
+	if err == nil {
+		conn.Close()
+		return newSocketControl(c.AdminSocket), nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ECONNREFUSED) {
+		return nil, fmt.Errorf("ask the running process through %s: %w", c.AdminSocket, err)
+	}
+	if c.remote() {
+		return nil, fmt.Errorf("no process answers on %s", c.AdminSocket)
+	}
+	return p.openStoreControl(c)
+}
+
+// socketControl asks a running process.
+type socketControl struct{ client *http.Client }
+
+// controlTimeout bounds one command to the running process.
+const controlTimeout = 30 * time.Second
+
+func newSocketControl(path string) *socketControl {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "unix", path)
+	}
+	return &socketControl{&http.Client{Transport: &http.Transport{DialContext: dial}, Timeout: controlTimeout}}
+}
+
+// Close ends the connections.
+func (s *socketControl) Close() error {
+	s.client.CloseIdleConnections()
+	return nil
+}
+
+func (s *socketControl) list() (list []setting, err error) {
+	err = s.do(http.MethodGet, "/settings", nil, &list)
+	return list, err
+}
+
+func (s *socketControl) get(name string) (found setting, err error) {
+	err = s.doNamed(http.MethodGet, name, nil, &found)
+	return found, err
+}
+
+func (s *socketControl) set(name, value string) (string, error) {
+	var note controlNote
+	err := s.doNamed(http.MethodPut, name, map[string]string{"value": value}, &note)
+	return note.Note, err
+}
+
+func (s *socketControl) unset(name string) (string, error) {
+	var note controlNote
+	err := s.doNamed(http.MethodDelete, name, nil, &note)
+	return note.Note, err
+}
+
+// doNamed asks about one setting. A name of dots alone, or none, would make the
+// path another one.
+func (s *socketControl) doNamed(method, name string, in, out any) error {
+	if strings.Trim(name, ".") == "" {
+		return fmt.Errorf("%q is not a setting; ingress config list shows them all", name)
+	}
+	return s.do(method, "/settings/"+url.PathEscape(name), in, out)
+}
+
+func (s *socketControl) do(method, path string, in, out any) error {
+	var body io.Reader
+	if in != nil {
+		encoded, err := json.Marshal(in)
+		if err != nil {
+			return err
+		}
+		body = bytes.NewReader(encoded)
+	}
+	req, err := http.NewRequest(method, "http://ingress"+path, body)
+	if err != nil {
+		return err
+	}
+	res, err := s.client.Do(req)
+	if err != nil {
+		return fmt.Errorf("ask the running process: %w", err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode == http.StatusOK {
+		return json.NewDecoder(res.Body).Decode(out)
+	}
+	var failed controlError
+	if err := json.NewDecoder(res.Body).Decode(&failed); err != nil || failed.Error == "" {
+		return fmt.Errorf("the running process answered %s", res.Status)
+	}
+	return errors.New(failed.Error)
+}
+
+// storeControl works on the store while no process runs.
+type storeControl struct {
+	*settings
+	close func() error
+}
+
+// openStoreControl opens the store as serve would, without serving.
+func (p *program) openStoreControl(c *config) (control, error) {
+	given, err := c.readSecrets(p.env)
+	if err != nil {
+		return nil, err
+	}
+	lock, err := store.LockDir(c.DataDir)
+	if err != nil {
+		return nil, fmt.Errorf("no process answers on %s, and: %w", c.AdminSocket, err)
+	}
+	db, err := store.Open(p.ctx, filepath.Join(c.DataDir, databaseFile), slog.New(slog.DiscardHandler))
+	if err != nil {
+		return nil, joinErrors(err, lock.Close())
+	}
+	s := &storeControl{
+		settings: &settings{
+			given: *c, listed: listSettings(p, given),
+			listen: plannedAddr(c.Listen[0]), store: db,
+			apply: checkAddresses, check: checkAddresses,
+		},
+		close: func() error { return joinErrors(db.Close(), lock.Close()) },
+	}
+	if err := s.reload(p.ctx); err != nil {
+		// A stored value that stops the start must still be removable.
+		fmt.Fprintln(p.stderr, "ingress: the settings as they are would not start:", err)
+	}
+	return s, nil
+}
+
+// plannedAddr is where a listener would be, for showing URLs without one.
+type plannedAddr string
+
+// Network implements net.Addr.
+func (plannedAddr) Network() string { return "tcp" }
+
+// String implements net.Addr.
+func (a plannedAddr) String() string { return string(a) }
+
+// Close closes the store and gives up the lock.
+func (s *storeControl) Close() error { return s.close() }
+
+func (s *storeControl) list() ([]setting, error) { return s.settings.list(), nil }
+
+func (s *storeControl) get(name string) (setting, error) { return s.settings.get(name) }
+
+func (s *storeControl) set(name, value string) (string, error) {
+	return s.settings.set(context.Background(), name, value)
+}
+
+func (s *storeControl) unset(name string) (string, error) {
+	return s.settings.unset(context.Background(), name)
+}

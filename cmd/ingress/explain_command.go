@@ -1,0 +1,54 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+
+	"github.com/m3o/ingress/internal/edge"
+)
+
+// explainCmd asks the running process what would become of a request.
+type explainCmd struct {
+	config `embed:""`
+	URL    string `arg:"" help:"The URL, with or without http://."`
+}
+
+// Help implements kong.HelpProvider.
+func (explainCmd) Help() string {
+	return examples("ingress explain hello.app.localhost:8080/", "ingress explain http://localhost:8080/u/abc --json")
+}
+
+// Run prints the explanation.
+func (c *explainCmd) Run(p *program) error {
+	control, err := p.openControl(&c.config)
+	if err != nil {
+		return err
+	}
+	defer control.Close()
+	running, ok := control.(*socketControl)
+	if !ok {
+		return errors.New("no ingress is running here; start it with: ingress serve")
+	}
+	x, err := running.explain(c.URL)
+	if err != nil {
+		return err
+	}
+	if p.cli.JSON {
+		return printJSON(p.stdout, x)
+	}
+	t := &table{header: []string{"HOST", "ROUTE", "ID", "KNOWN", "LEADS TO"}}
+	t.add(x.Host, x.Route, x.ID, x.Known, x.Leads)
+	_, err = fmt.Fprint(p.stdout, t)
+	return err
+}
+
+// explain asks for the explanation of an address as a person writes it.
+func (s *socketControl) explain(address string) (x edge.Explanation, err error) {
+	if _, err := parseWebURL(address); err != nil {
+		address = "http://" + address
+	}
+	err = s.do(http.MethodGet, "/explain?"+url.Values{"url": {address}}.Encode(), nil, &x)
+	return x, err
+}

@@ -1,0 +1,39 @@
+package main_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+func TestExplainSaysWhatWouldBecomeOfAURL(t *testing.T) {
+	dir := shortTempDir(t)
+	i := startIngressIn(t, dir, nil)
+	app := recorder(t, "app")
+	i.mustCall("app/run", fmt.Sprintf(`{"name":"hello","backend":%q}`, app.URL))
+	explain := func(url string) string {
+		t.Helper()
+		out, stderr, code := i.run(nil, "explain", url)
+		if code != 0 {
+			t.Fatalf("explain %s: %s", url, stderr)
+		}
+		return out
+	}
+	if out := explain("hello.app.localhost"); !strings.Contains(out, "hello.app.localhost  app    hello  no ") {
+		t.Errorf("before a visit:\n%s", out)
+	}
+	i.get("http://hello.app.localhost/")
+	if out := explain("http://HELLO.app.localhost:8080/x"); !strings.Contains(out, "fresh") || !strings.Contains(out, app.URL) {
+		t.Errorf("after a visit:\n%s", out)
+	}
+	if out := explain("http://example.com/"); !strings.Contains(out, "unknown_host") {
+		t.Errorf("a host nobody serves:\n%s", out)
+	}
+	if _, stderr, code := i.run(nil, "explain", "/path"); code != 1 || !strings.Contains(stderr, "has no host") {
+		t.Errorf("no host: %d %s", code, stderr)
+	}
+	i.stop()
+	if _, stderr, code := runProgram(t, []string{"INGRESS_DATA_DIR=" + dir}, "explain", "hello.app.localhost"); code != 1 || !strings.Contains(stderr, "no ingress is running") {
+		t.Errorf("without a running process: %d %s", code, stderr)
+	}
+}
