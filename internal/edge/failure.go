@@ -28,7 +28,7 @@ const (
 	ReasonBackendForbidden  Reason = "backend_forbidden"   // the address rules forbid dialling it
 	ReasonBackendTimeout    Reason = "backend_timeout"     // connected, but no answer in time
 	ReasonBackendBroken     Reason = "backend_broken"      // it answered, but not in HTTP, or hung up
-	ReasonClientGone        Reason = "client_gone"         // the visitor left before there was an answer; only ever in the log
+	ReasonClientGone        Reason = "client_gone"         // the visitor left before the end of the answer; only ever in the log
 	ReasonLoop              Reason = "loop"                // the request came through here before
 	ReasonVerifyFailed      Reason = "verification_failed" // the token of the link is not good
 	ReasonRedirectForbidden Reason = "redirect_forbidden"  // verification may not redirect there

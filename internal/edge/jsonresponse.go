@@ -5,10 +5,11 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"os"
 )
 
 // servePlatformHere lets the embedded platform answer. What it says of a body
-// beyond the limit gives way to our own answer: the limit is ours.
+// beyond the limits gives way to our own answer: the limits are ours.
 func servePlatformHere(platform http.Handler, w http.ResponseWriter, r *http.Request) *failure {
 	answer := &jsonResponse{ResponseWriter: w}
 	if r.Body != nil && r.Body != http.NoBody {
@@ -17,19 +18,19 @@ func servePlatformHere(platform http.Handler, w http.ResponseWriter, r *http.Req
 	}
 	platform.ServeHTTP(answer, r)
 	if answer.withheld != nil {
-		return bodyTooLarge(answer.withheld)
+		return badRequest("The body", answer.withheld)
 	}
 	return nil
 }
 
 // jsonResponse labels what the embedded platform answers as JSON unless it said
 // otherwise; net/http would guess from the body. It withholds an answer that
-// begins after the request's body has turned out to be too large.
+// begins after the request's body has turned out to be too large or too slow.
 type jsonResponse struct {
 	http.ResponseWriter
 	body     *visitorBody // nil when the request has none
 	begun    bool
-	withheld *http.MaxBytesError
+	withheld error // why, or nil
 }
 
 // Unwrap lets http.ResponseController find the methods this type does not have.
@@ -71,10 +72,16 @@ func (w *jsonResponse) begin(content bool) {
 		return
 	}
 	w.begun = true
-	if errors.As(w.body.failed(), &w.withheld) {
+	if err := w.body.failed(); isBeyondLimits(err) {
+		w.withheld = err
 		return
 	}
 	if h := w.Header(); content && h.Get("Content-Type") == "" {
 		h.Set("Content-Type", "application/json")
 	}
+}
+
+func isBeyondLimits(err error) bool {
+	var tooLarge *http.MaxBytesError
+	return errors.As(err, &tooLarge) || errors.Is(err, os.ErrDeadlineExceeded)
 }

@@ -11,6 +11,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 )
 
 // apiCall is what the platform got.
@@ -256,6 +257,19 @@ func TestChunkedBodiesHaveTheSameLimit(t *testing.T) {
 	})
 	if got.method != "" {
 		t.Errorf("the platform got %+v", *got)
+	}
+}
+
+func TestBodiesThatStopComingAreTooSlowOnEveryPath(t *testing.T) {
+	r, got := newAPIRig(t, func(c *Config) { c.Limits.ReadBody = 50 * time.Millisecond })
+	for path, contentType := range map[string]string{"/v1/a/b": "application/json", "/api/a/b": "application/json", "/api/a/form": formType} {
+		answer := r.raw("POST " + path + " HTTP/1.1\r\nHost: own.test\r\nConnection: close\r\nContent-Type: " + contentType + "\r\nContent-Length: 10\r\n\r\n{")
+		if !strings.HasPrefix(answer, "HTTP/1.1 408") || !strings.Contains(answer, "\r\n"+errorHeader+": body_too_slow\r\n") {
+			t.Errorf("%s: got %q", path, answer)
+		}
+	}
+	if n := strings.Count(r.log.String(), `"reason":"body_too_slow"`); n != 3 || got.method != "" {
+		t.Errorf("%d of 3 reasons are in the log; the platform got %+v", n, *got)
 	}
 }
 
