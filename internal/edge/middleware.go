@@ -103,7 +103,8 @@ func (e *Edge) answered(next handler) http.Handler {
 			rec.reason, rec.cause = f.reason, f.cause
 			e.render(w, r, f)
 		}
-		if rec.match.kind.isAPI() {
+		// Who was too slow has had time enough.
+		if rec.match.kind.isAPI() && rec.reason != ReasonBodyTooSlow {
 			linger(w.(*response), r, body)
 		}
 	})
