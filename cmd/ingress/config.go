@@ -17,16 +17,16 @@ import (
 // variable and a key of the YAML file with the flag's name; the precedence is
 // flag, environment, file, stored (for the few that can be), default.
 type config struct {
-	Listen      []string `default:"localhost:8080" env:"INGRESS_LISTEN" placeholder:"ADDR" help:"Public address; repeatable. localhost means both 127.0.0.1 and ::1."`
-	AdminListen string   `default:"127.0.0.1:8081" env:"INGRESS_ADMIN_LISTEN" placeholder:"ADDR" help:"Address of /healthz, /readyz and /metrics; empty for none."`
+	Listen      []string `default:"localhost:8080" env:"INGRESS_LISTEN" placeholder:"ADDR" help:"Public address, ${default} unless set; repeatable. localhost means both 127.0.0.1 and ::1."`
+	AdminListen string   `default:"127.0.0.1:8081" env:"INGRESS_ADMIN_LISTEN" placeholder:"ADDR" help:"Address of /healthz, /readyz and /metrics, ${default} unless set; empty for none."`
 	AdminSocket string   `env:"INGRESS_ADMIN_SOCKET" type:"path" placeholder:"FILE" help:"Unix socket for pprof and settings. DATA/admin.sock unless set; in remote mode none unless set."`
 
 	Host             []string `env:"INGRESS_HOST" placeholder:"HOST" help:"Host that serves the index, /api, /v1, /u, /url and /user, besides those of the public URL and the URL prefix; repeatable. localhost and IP addresses unless set."`
 	PublicURL        string   `env:"INGRESS_PUBLIC_URL" placeholder:"URL" help:"Scheme, host and port that people see, behind a balancer. From the listener unless set."`
-	AppsDomain       string   `default:"app.localhost" env:"INGRESS_APPS_DOMAIN" placeholder:"DOMAIN" help:"Apps are {id}. this."`
-	FunctionsDomain  string   `default:"fn.localhost" env:"INGRESS_FUNCTIONS_DOMAIN" placeholder:"DOMAIN" help:"Functions are {id}. this."`
+	AppsDomain       string   `default:"app.localhost" env:"INGRESS_APPS_DOMAIN" placeholder:"DOMAIN" help:"Apps are {id}. this, ${default} unless set."`
+	FunctionsDomain  string   `default:"fn.localhost" env:"INGRESS_FUNCTIONS_DOMAIN" placeholder:"DOMAIN" help:"Functions are {id}. this, ${default} unless set."`
 	URLPrefix        string   `env:"INGRESS_URL_PREFIX" placeholder:"URL" help:"What short URLs begin with. {public-url}/u/ unless set."`
-	UserHost         string   `default:"user.localhost" env:"INGRESS_USER_HOST" placeholder:"HOST" help:"Host that serves e-mail verification."`
+	UserHost         string   `default:"user.localhost" env:"INGRESS_USER_HOST" placeholder:"HOST" help:"Host that serves e-mail verification, ${default} unless set."`
 	VerifyEmailURL   string   `env:"INGRESS_VERIFY_EMAIL_URL" placeholder:"URL" help:"What mailed verification links begin with. The user host unless set."`
 	VerifyRedirectTo []string `name:"verify-redirect-hosts" env:"INGRESS_VERIFY_REDIRECT_HOSTS" placeholder:"HOST" help:"Further hosts verification may redirect to; * for any."`
 	PublicResolve    bool     `env:"INGRESS_PUBLIC_RESOLVE" help:"Serve /url/resolve, /app/resolve and /function/proxy without /v1, as the original platform did for its ingress."`
@@ -38,7 +38,7 @@ type config struct {
 	SMTPURL  string `name:"smtp-url" env:"INGRESS_SMTP_URL" placeholder:"URL" help:"Mail server, such as smtp://user@mail.example.com:587 (password in INGRESS_SMTP_PASSWORD). Without one, mail is written to DATA/outbox."`
 	MailFrom string `env:"INGRESS_MAIL_FROM" placeholder:"ADDR" help:"Sender of mail, such as noreply@example.com. Needed with --smtp-url."`
 
-	Regions              []string `name:"region" default:"local" env:"INGRESS_REGION" placeholder:"NAME" help:"Regions that apps and functions may name; the first is the default. Repeatable."`
+	Regions              []string `name:"region" default:"local" env:"INGRESS_REGION" placeholder:"NAME" help:"Regions that apps and functions may name; the first is the default. ${default} unless set; repeatable."`
 	TrustedProxies       []string `env:"INGRESS_TRUSTED_PROXIES" placeholder:"CIDR" help:"Networks whose X-Forwarded-* and Forwarded headers are believed."`
 	AllowPrivateBackends *bool    `env:"INGRESS_ALLOW_PRIVATE_BACKENDS" negatable:"" help:"Let registered backends be on private and loopback addresses. On only if every listener is loopback, unless set."`
 

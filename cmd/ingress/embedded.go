@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -167,7 +168,7 @@ func (s *server) runServices(e *embedded) {
 	running.Go(func() { e.keys.Run(ctx) })
 	running.Go(func() { e.links.Run(ctx) })
 	running.Go(func() { e.users.Run(ctx) })
-	running.Go(func() { s.pruneChanges(ctx, e.db) })
+	running.Go(func() { s.tidy(ctx, e.db) })
 	s.onClose(func() error {
 		cancel()
 		running.Wait()
@@ -177,15 +178,15 @@ func (s *server) runServices(e *embedded) {
 	})
 }
 
-// pruneEvery is how often the change log is shortened.
-const pruneEvery = time.Hour
+// tidyEvery is how often the change log and the write-ahead log are shortened.
+const tidyEvery = time.Hour
 
-func (s *server) pruneChanges(ctx context.Context, db *store.DB) {
-	tick := time.NewTicker(pruneEvery)
+func (s *server) tidy(ctx context.Context, db *store.DB) {
+	tick := time.NewTicker(tidyEvery)
 	defer tick.Stop()
 	for {
-		if err := db.PruneChanges(ctx); err != nil && ctx.Err() == nil {
-			s.log.Error("the change log could not be shortened", "error", err)
+		if err := errors.Join(db.PruneChanges(ctx), db.Checkpoint(ctx)); err != nil && ctx.Err() == nil {
+			s.log.Error("the database could not be tidied", "error", err)
 		}
 		select {
 		case <-tick.C:

@@ -22,7 +22,11 @@ type serveCmd struct {
 
 // Help implements kong.HelpProvider.
 func (serveCmd) Help() string {
-	return `Examples:
+	return `Each flag is also an environment variable, INGRESS_ and its name in capitals
+with _ for -, and a key of the YAML file. A flag wins over the variable, that
+over the file, that over what is stored (ingress config), that over the default.
+
+Examples:
   ingress serve
   ingress serve --listen :8080 --public-url https://m3o.example --apps-domain m3o.app --functions-domain m3o.sh
   ingress serve --api-address https://api.example.com     (a stateless ingress; token in M3O_API_TOKEN)

@@ -282,6 +282,34 @@ func TestOldChangesArePruned(t *testing.T) {
 	}
 }
 
+func TestACheckpointTruncatesTheLog(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "ingress.db")
+	db, err := store.Open(t.Context(), path, discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if err := db.SetSetting(t.Context(), "big", strings.Repeat("x", 1<<20)); err != nil {
+		t.Fatal(err)
+	}
+	logSize := func() int64 {
+		info, err := os.Stat(path + "-wal")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.Size()
+	}
+	if logSize() < 1<<20 {
+		t.Fatalf("the log has %d bytes before", logSize())
+	}
+	if err := db.Checkpoint(t.Context()); err != nil || logSize() != 0 {
+		t.Errorf("the log has %d bytes, %v", logSize(), err)
+	}
+	if settings, err := db.Settings(t.Context()); err != nil || len(settings["big"]) != 1<<20 {
+		t.Errorf("found %d bytes, %v", len(settings["big"]), err)
+	}
+}
+
 func TestConflictsAreRecognised(t *testing.T) {
 	db := storetest.Open(t)
 	insert := func() error {
