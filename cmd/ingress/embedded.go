@@ -54,6 +54,25 @@ func (s *server) openPlatform(ctx context.Context) error {
 	return s.openEmbedded(ctx)
 }
 
+// checkPlatform refuses secrets and a mail server that the services would refuse.
+func (s *server) checkPlatform() error {
+	if s.secrets.bootstrapKey != "" {
+		if err := key.CheckBootstrap(s.secrets.bootstrapKey); err != nil {
+			return fmt.Errorf("%s: %w", s.secrets.bootstrapFrom, err)
+		}
+	}
+	if s.secrets.secretKey != "" {
+		if _, err := store.OpenSealer("", s.secrets.secretKey); err != nil {
+			return err
+		}
+	}
+	if s.config.SMTPURL == "" {
+		return nil
+	}
+	_, err := s.newSender()
+	return err
+}
+
 // openEmbedded takes the data directory, opens the store and makes the services.
 func (s *server) openEmbedded(ctx context.Context) error {
 	lock, err := store.LockDir(s.config.DataDir)

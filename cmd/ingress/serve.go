@@ -139,6 +139,9 @@ func (s *server) start(ctx context.Context) error {
 	if err := s.listen(); err != nil {
 		return err
 	}
+	if err := s.check(); err != nil {
+		return err
+	}
 	if err := s.openPlatform(ctx); err != nil {
 		return err
 	}
@@ -150,6 +153,22 @@ func (s *server) start(ctx context.Context) error {
 		return err
 	}
 	return s.openAdmin()
+}
+
+// check refuses what the packages that use it would refuse, before there is any
+// state: a start that fails must not have been the first one.
+func (s *server) check() error {
+	given, err := newAddresses(s.config, s.settings.listen)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(checkAddresses(given), edge.CheckRedirectHosts(s.config.VerifyRedirectTo)); err != nil {
+		return err
+	}
+	if s.config.remote() {
+		return nil
+	}
+	return s.checkPlatform()
 }
 
 // listen opens the listeners first of all: a busy port stops the start before

@@ -23,6 +23,13 @@ var (
 	errRedirectForeign   = errors.New("the redirect address's host is neither stored with the token nor in the list of allowed hosts")
 )
 
+// CheckRedirectHosts returns the error that New would for these
+// Config.VerifyRedirectHosts.
+func CheckRedirectHosts(hosts []string) error {
+	_, err := newRedirectPolicy(hosts)
+	return err
+}
+
 func newRedirectPolicy(hosts []string) (redirectPolicy, error) {
 	p := redirectPolicy{origins: make(map[string]bool)}
 	for _, host := range hosts {
@@ -32,7 +39,7 @@ func newRedirectPolicy(hosts []string) (redirectPolicy, error) {
 		}
 		name, err := redirectHost(host)
 		if err != nil {
-			return p, fmt.Errorf("verify redirect host %q: %w", host, err)
+			return p, fmt.Errorf("verify-redirect-hosts %q: %w", host, err)
 		}
 		p.origins[name] = true
 	}

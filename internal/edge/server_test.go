@@ -520,13 +520,13 @@ func TestNobodyWaitsPastAConnectionThatIsBeingTaken(t *testing.T) {
 func TestConfigsThatMakeNoSense(t *testing.T) {
 	good := Config{Hosts: testHosts, Platform: http.NotFoundHandler(), Transport: http.DefaultTransport}
 	for name, change := range map[string]func(*Config){
-		"Platform":      func(c *Config) { c.Platform = nil },
-		"PlatformURL":   func(c *Config) { c.PlatformURL = urlOf(t, "http://a.test") },
-		"Transport":     func(c *Config) { c.Transport = nil },
-		"PublicResolve": func(c *Config) { c.Platform, c.PlatformURL, c.PublicResolve = nil, urlOf(t, "http://a.test"), true },
-		"limit":         func(c *Config) { c.Limits.BodyBytes = -1 },
-		"redirect host": func(c *Config) { c.VerifyRedirectHosts = []string{"a b"} },
-		"apps-domain":   func(c *Config) { c.Hosts.AppsDomain = "a b" },
+		"Platform":              func(c *Config) { c.Platform = nil },
+		"PlatformURL":           func(c *Config) { c.PlatformURL = urlOf(t, "http://a.test") },
+		"Transport":             func(c *Config) { c.Transport = nil },
+		"PublicResolve":         func(c *Config) { c.Platform, c.PlatformURL, c.PublicResolve = nil, urlOf(t, "http://a.test"), true },
+		"limit":                 func(c *Config) { c.Limits.BodyBytes = -1 },
+		"verify-redirect-hosts": func(c *Config) { c.VerifyRedirectHosts = []string{"a b"} },
+		"apps-domain":           func(c *Config) { c.Hosts.AppsDomain = "a b" },
 	} {
 		c := good
 		change(&c)

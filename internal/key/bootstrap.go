@@ -69,8 +69,11 @@ func (s *Service) EnsureBootstrap(ctx context.Context, given, file string) (Boot
 			return Bootstrap{}, err
 		}
 	}
-	if err := checkBootstrap(b.Secret); err != nil {
-		return Bootstrap{}, fmt.Errorf("%s: %w", bootstrapSource(b), err)
+	if err := CheckBootstrap(b.Secret); err != nil {
+		if b.File != "" {
+			err = fmt.Errorf("%s: %w", b.File, err)
+		}
+		return Bootstrap{}, err
 	}
 	h := hashOf(b.Secret)
 	err := s.keys.db.Write(ctx, func(tx *store.Tx) error {
@@ -121,21 +124,14 @@ func readOrMake(file string) (Bootstrap, error) {
 	return b, nil
 }
 
-func bootstrapSource(b Bootstrap) string {
-	if b.File != "" {
-		return "the bootstrap key in " + b.File
-	}
-	return "the bootstrap key given"
-}
-
-// checkBootstrap refuses keys that are easy to guess, and those that no header
-// can carry.
-func checkBootstrap(secret string) error {
+// CheckBootstrap returns an error for a bootstrap key that is easy to guess, and
+// for one that no header can carry. The error does not show it.
+func CheckBootstrap(secret string) error {
 	if !utf8.ValidString(secret) || strings.ContainsFunc(secret, unicode.IsControl) {
-		return errors.New("must be one line of text")
+		return errors.New("the bootstrap key must be one line of text")
 	}
 	if utf8.RuneCountInString(secret) < minBootstrapChars {
-		return fmt.Errorf("must have at least %d characters", minBootstrapChars)
+		return fmt.Errorf("the bootstrap key must have at least %d characters", minBootstrapChars)
 	}
 	return nil
 }
