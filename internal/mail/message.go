@@ -163,10 +163,16 @@ func (s sender) compose(m Message, text gomail.Encoding) (*gomail.Msg, error) {
 	msg.SetMessageIDWithValue(rand.Text() + "@" + s.domain())
 	// RFC 3834: vacation programs and the like must not answer.
 	msg.SetGenHeader("Auto-Submitted", "auto-generated")
-	msg.SetBodyString(gomail.TypeTextPlain, m.Text)
+	msg.SetBodyString(gomail.TypeTextPlain, oneLineEnd(m.Text))
 	return msg, nil
 }
 
 func (s sender) domain() string {
 	return s.address[strings.LastIndexByte(s.address, '@')+1:]
+}
+
+// oneLineEnd lets lines end in one way. mime/quotedprintable loses a line feed that
+// follows a lone carriage return, even with other characters between them.
+func oneLineEnd(text string) string {
+	return strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(text)
 }
