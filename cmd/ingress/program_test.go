@@ -20,28 +20,41 @@ import (
 	"time"
 )
 
-// binary is the real program, built once for all tests of this package.
-var binary string
+// scratch holds what all tests of this package share.
+var scratch string
 
 func TestMain(m *testing.M) {
 	os.Exit(func() int {
-		dir, err := os.MkdirTemp("", "ingress-test-")
-		if err != nil {
+		var err error
+		if scratch, err = os.MkdirTemp("", "ingress-test-"); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
-		defer os.RemoveAll(dir)
-		binary = filepath.Join(dir, "ingress")
-		args := []string{"build", "-o", binary}
-		if raceEnabled {
-			args = append(args, "-race")
-		}
-		if out, err := exec.Command("go", append(args, ".")...).CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "build the program: %v\n%s", err, out)
-			return 1
-		}
+		defer os.RemoveAll(scratch)
 		return m.Run()
 	}())
+}
+
+// build makes the real program, once for all tests; fuzzing needs none.
+var build = sync.OnceValues(func() (path string, err error) {
+	path = filepath.Join(scratch, "ingress")
+	args := []string{"build", "-o", path}
+	if raceEnabled {
+		args = append(args, "-race")
+	}
+	if out, err := exec.Command("go", append(args, ".")...).CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build the program: %w\n%s", err, out)
+	}
+	return path, nil
+})
+
+func binary(t *testing.T) string {
+	t.Helper()
+	path, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 // deadline bounds every wait for the program; it is long because machines are
@@ -106,7 +119,7 @@ func launch(t *testing.T, dir string, env []string, args ...string) *ingress {
 	t.Helper()
 	i := &ingress{t: t, dir: dir, exited: make(chan error, 1)}
 	all := append([]string{"serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--log-format", "json"}, args...)
-	i.cmd = exec.Command(binary, all...)
+	i.cmd = exec.Command(binary(t), all...)
 	i.cmd.Env = append([]string{"HOME=" + filepath.Dir(dir), "INGRESS_DATA_DIR=" + dir, "INGRESS_BOOTSTRAP_KEY=" + bootstrapKey, "PATH=" + os.Getenv("PATH")}, env...)
 	i.cmd.Stdout = &lockedWriter{i: i, to: &i.stdout}
 	i.cmd.Stderr = &lockedWriter{i: i, to: &i.stderr}
@@ -317,7 +330,7 @@ func runProgram(t *testing.T, env []string, args ...string) (stdout, stderr stri
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), deadline)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, binary, args...)
+	cmd := exec.CommandContext(ctx, binary(t), args...)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	cmd.Env = append([]string{"HOME=" + t.TempDir(), "PATH=" + os.Getenv("PATH")}, env...)

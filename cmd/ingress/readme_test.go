@@ -82,7 +82,7 @@ func newShell(t *testing.T, home string, i *ingress) *shell {
 		s.examples["go run ./examples/"+name+" &"] = path + "\x00PORT=" + ports[n]
 	}
 	s.replace = strings.NewReplacer(
-		"go run ./cmd/ingress", binary,
+		"go run ./cmd/ingress", binary(t),
 		"localhost:8080", i.listen,
 		"127.0.0.1:9000", "127.0.0.1:"+ports[0],
 		"127.0.0.1:9001", "127.0.0.1:"+ports[1],
