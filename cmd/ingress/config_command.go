@@ -57,7 +57,7 @@ func (configUnsetCmd) Help() string {
 
 // Run prints the settings.
 func (c *configListCmd) Run(p *program) error {
-	control, err := p.openControl(&c.config)
+	control, err := p.openControl(&c.config, toRead)
 	if err != nil {
 		return err
 	}
@@ -87,7 +87,7 @@ func (c *configListCmd) Run(p *program) error {
 
 // Run prints one setting's value.
 func (c *configGetCmd) Run(p *program) error {
-	control, err := p.openControl(&c.config)
+	control, err := p.openControl(&c.config, toRead)
 	if err != nil {
 		return err
 	}
@@ -105,7 +105,7 @@ func (c *configGetCmd) Run(p *program) error {
 
 // Run stores a setting.
 func (c *configSetCmd) Run(p *program) error {
-	control, err := p.openControl(&c.config)
+	control, err := p.openControl(&c.config, toChange)
 	if err != nil {
 		return err
 	}
@@ -116,7 +116,7 @@ func (c *configSetCmd) Run(p *program) error {
 
 // Run removes a stored setting.
 func (c *configUnsetCmd) Run(p *program) error {
-	control, err := p.openControl(&c.config)
+	control, err := p.openControl(&c.config, toChange)
 	if err != nil {
 		return err
 	}

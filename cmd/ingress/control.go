@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -30,9 +31,19 @@ type control interface {
 	Close() error
 }
 
+// purpose says whether a command means to change settings.
+type purpose bool
+
+// The purposes of a command.
+const (
+	toRead   purpose = false
+	toChange purpose = true
+)
+
 // openControl finds the running process by its socket; when none answers it
 // opens the store, under the lock that keeps a process from starting meanwhile.
-func (p *program) openControl(c *config) (control, error) {
+// Looking makes no store where there is none yet.
+func (p *program) openControl(c *config, why purpose) (control, error) {
 	c.DataDir = p.cli.DataDir
 	if err := c.validate(p.env); err != nil {
 		return nil, err
@@ -50,6 +61,10 @@ func (p *program) openControl(c *config) (control, error) {
 	}
 	if c.remote() {
 		return nil, fmt.Errorf("no process answers on %s", c.AdminSocket)
+	}
+	_, err = os.Stat(filepath.Join(c.DataDir, databaseFile))
+	if why == toRead && errors.Is(err, fs.ErrNotExist) {
+		return p.newStoreControl(c, nil, func() error { return nil })
 	}
 	return p.openStoreControl(c)
 }
@@ -141,10 +156,6 @@ type storeControl struct {
 
 // openStoreControl opens the store as serve would, without serving.
 func (p *program) openStoreControl(c *config) (control, error) {
-	given, err := c.readSecrets(p.env)
-	if err != nil {
-		return nil, err
-	}
 	lock, err := store.LockDir(c.DataDir)
 	if err != nil {
 		return nil, fmt.Errorf("no process answers on %s, and: %w", c.AdminSocket, err)
@@ -153,13 +164,23 @@ func (p *program) openStoreControl(c *config) (control, error) {
 	if err != nil {
 		return nil, joinErrors(err, lock.Close())
 	}
+	return p.newStoreControl(c, db, func() error { return joinErrors(db.Close(), lock.Close()) })
+}
+
+// newStoreControl shows the settings as the next start would find them. The
+// store is nil where there is none.
+func (p *program) newStoreControl(c *config, kept settingStore, closeStore func() error) (control, error) {
+	given, err := c.readSecrets(p.env)
+	if err != nil {
+		return nil, joinErrors(err, closeStore())
+	}
 	s := &storeControl{
 		settings: &settings{
 			given: *c, listed: listSettings(p, given),
-			listen: plannedAddr(c.Listen[0]), store: db,
+			listen: plannedAddr(c.Listen[0]), store: kept,
 			apply: checkAddresses, check: checkAddresses,
 		},
-		close: func() error { return joinErrors(db.Close(), lock.Close()) },
+		close: closeStore,
 	}
 	if err := s.reload(p.ctx); err != nil {
 		// A stored value that stops the start must still be removable.

@@ -22,7 +22,7 @@ func (explainCmd) Help() string {
 
 // Run prints the explanation.
 func (c *explainCmd) Run(p *program) error {
-	control, err := p.openControl(&c.config)
+	control, err := p.openControl(&c.config, toRead)
 	if err != nil {
 		return err
 	}

@@ -188,6 +188,29 @@ func TestSettingsTakeEffectWithoutRestart(t *testing.T) {
 	}
 }
 
+func TestLookingAtSettingsMakesNothing(t *testing.T) {
+	dir := shortTempDir(t)
+	env := []string{"INGRESS_DATA_DIR=" + dir}
+	if out, stderr, code := runProgram(t, env, "config", "get", "apps-domain"); code != 0 || strings.TrimSpace(out) != "app.localhost" {
+		t.Errorf("config get: %d %q %s", code, out, stderr)
+	}
+	if out, stderr, code := runProgram(t, env, "config", "list"); code != 0 || !strings.Contains(out, "micro.app.domain") {
+		t.Errorf("config list: %d %s", code, stderr)
+	}
+	if _, _, code := runProgram(t, env, "explain", "hello.app.localhost"); code != 1 {
+		t.Errorf("explain: %d", code)
+	}
+	if _, err := os.Stat(dir); !os.IsNotExist(err) {
+		t.Errorf("looking made a data directory (%v)", err)
+	}
+	if _, stderr, code := runProgram(t, env, "config", "set", "micro.app.domain", "m3o.app"); code != 0 {
+		t.Errorf("config set: %s", stderr)
+	}
+	if out, _, _ := runProgram(t, env, "config", "get", "apps-domain"); strings.TrimSpace(out) != "m3o.app" {
+		t.Errorf("after config set: %q", out)
+	}
+}
+
 func TestTheAdminListenerTellsNoSecrets(t *testing.T) {
 	i := startIngress(t)
 	get := func(path string) (int, string) {

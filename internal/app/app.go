@@ -121,25 +121,12 @@ func (a *Apps) delete(ctx context.Context, caller api.Caller, req *apppb.DeleteR
 	return &apppb.DeleteResponse{}, nil
 }
 
-// resolve answers for the caller's own ids, and for everybody's when the key has
-// the scope "resolve", as an ingress's own has. An id of another tenant is not
-// found, rather than forbidden, so that ids cannot be probed.
 func (a *Apps) resolve(ctx context.Context, caller api.Caller, req *apppb.ResolveRequest) (*apppb.ResolveResponse, error) {
-	const method = "app.resolve"
-	if req.GetId() == "" {
-		return nil, api.BadRequest(method, "missing id")
-	}
-	if !workload.ValidID(req.GetId()) {
-		return nil, api.BadRequest(method, "invalid id")
-	}
-	b, err := a.registry.Backend(ctx, req.GetId())
-	if api.IsNotFound(err) || err == nil && b.Tenant != caller.Tenant && !caller.Has(api.ScopeResolve) {
-		return nil, api.NotFound(method)
-	}
+	address, err := a.registry.Resolve(ctx, caller, "app.resolve", req.GetId())
 	if err != nil {
 		return nil, err
 	}
-	return &apppb.ResolveResponse{Url: b.URL.String()}, nil
+	return &apppb.ResolveResponse{Url: address}, nil
 }
 
 // logs has nothing to show: what a registered backend prints stays where it

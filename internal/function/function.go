@@ -112,25 +112,12 @@ func (f *Functions) delete(ctx context.Context, caller api.Caller, req *function
 	return &functionpb.DeleteResponse{}, nil
 }
 
-// proxy answers for the caller's own ids, and for everybody's when the key has
-// the scope "resolve", as an ingress's own has. An id of another tenant is not
-// found, rather than forbidden, so that ids cannot be probed.
 func (f *Functions) proxy(ctx context.Context, caller api.Caller, req *functionpb.ProxyRequest) (*functionpb.ProxyResponse, error) {
-	const method = "function.proxy"
-	if req.GetId() == "" {
-		return nil, api.BadRequest(method, "missing id")
-	}
-	if !workload.ValidID(req.GetId()) {
-		return nil, api.BadRequest(method, "invalid id")
-	}
-	b, err := f.registry.Backend(ctx, req.GetId())
-	if api.IsNotFound(err) || err == nil && b.Tenant != caller.Tenant && !caller.Has(api.ScopeResolve) {
-		return nil, api.NotFound(method)
-	}
+	address, err := f.registry.Resolve(ctx, caller, "function.proxy", req.GetId())
 	if err != nil {
 		return nil, err
 	}
-	return &functionpb.ProxyResponse{Url: b.URL.String()}, nil
+	return &functionpb.ProxyResponse{Url: address}, nil
 }
 
 // logs has nothing to show: what a registered backend prints stays where it

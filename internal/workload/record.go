@@ -75,6 +75,25 @@ func (r *Registry) Backend(ctx context.Context, id string) (Backend, error) {
 	return b, nil
 }
 
+// Resolve returns the address behind an id for a caller's Resolve or Proxy;
+// method is the error id. It answers for the caller's own ids, and for everybody's
+// when the key has the scope "resolve", as an ingress's own has. An id of another
+// tenant is not found, rather than forbidden, so that ids cannot be probed. The
+// address is empty while the workload is being deployed.
+func (r *Registry) Resolve(ctx context.Context, caller api.Caller, method, id string) (string, error) {
+	if id == "" {
+		return "", api.BadRequest(method, "missing id")
+	}
+	if !ValidID(id) {
+		return "", api.BadRequest(method, "invalid id")
+	}
+	b, err := r.Backend(ctx, id)
+	if api.IsNotFound(err) || err == nil && b.Tenant != caller.Tenant && !caller.Has(api.ScopeResolve) {
+		return "", api.NotFound(method)
+	}
+	return b.URL.String(), err
+}
+
 // find returns the tenant's workload of that name, or ErrNotFound.
 func (r *Registry) find(ctx context.Context, q store.Querier, tenant, name string) (record, error) {
 	w, err := scan(q.QueryRowContext(ctx,
