@@ -37,7 +37,7 @@ func (e *Edge) logAccess(r *http.Request, rec *record, res *response, took time.
 }
 
 // maxAttrs is how many attributes a line can have, so that they are allocated once.
-const maxAttrs = 14
+const maxAttrs = 15
 
 func appendOptional(attrs []slog.Attr, rec *record) []slog.Attr {
 	for _, a := range [...]struct{ key, value string }{
@@ -49,6 +49,9 @@ func appendOptional(attrs []slog.Attr, rec *record) []slog.Attr {
 	}
 	if rec.resolve > 0 {
 		attrs = append(attrs, slog.Duration("resolve", rec.resolve))
+	}
+	if rec.coldStart > 0 {
+		attrs = append(attrs, slog.Duration("cold_start", rec.coldStart))
 	}
 	if rec.retried {
 		attrs = append(attrs, slog.Bool("retried", true))

@@ -91,6 +91,9 @@ type Limits struct {
 	// Resolve is how long the platform may take to resolve an id or to check a
 	// verification token. Default 5 s.
 	Resolve time.Duration
+	// Patience is how long somebody who wants a page waits for a managed backend to
+	// start before a page says that it does. Default 3 s.
+	Patience time.Duration
 }
 
 func (l Limits) withDefaults() Limits {
@@ -102,6 +105,7 @@ func (l Limits) withDefaults() Limits {
 		BodyBytes:   orDefault(l.BodyBytes, 4<<20),
 		ReadBody:    orDefault(l.ReadBody, 30*time.Second),
 		Resolve:     orDefault(l.Resolve, 5*time.Second),
+		Patience:    orDefault(l.Patience, 3*time.Second),
 	}
 }
 
@@ -113,7 +117,7 @@ func orDefault[T int | int64 | time.Duration](value, fallback T) T {
 }
 
 func (l Limits) check() error {
-	if min(l.ReadHeader, l.Idle, l.ReadBody, l.Resolve) < 0 || min(int64(l.HeaderBytes), int64(l.URLBytes), l.BodyBytes) < 0 {
+	if min(l.ReadHeader, l.Idle, l.ReadBody, l.Resolve, l.Patience) < 0 || min(int64(l.HeaderBytes), int64(l.URLBytes), l.BodyBytes) < 0 {
 		return fmt.Errorf("limits: %+v: a limit cannot be negative", l)
 	}
 	return nil

@@ -8,6 +8,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"time"
 )
 
 // Resolver finds the backend behind an app's or a function's id.
@@ -58,9 +59,32 @@ const (
 // may be another tenant's.
 type Activator interface {
 	// Acquire returns once the backend is ready, or when ctx ends, or with an
-	// error that says why it cannot be.
+	// error that says why it cannot be: an *Unready when there is something to tell
+	// the visitor.
 	Acquire(ctx context.Context, key string) (Lease, error)
 }
+
+// Unready is why a managed backend cannot take a request now.
+type Unready struct {
+	// Reason is one of ReasonDeploying, ReasonNotAwake, ReasonQueueFull,
+	// ReasonDeployFailed, ReasonCrashLooping and ReasonStopped.
+	Reason Reason
+	// RetryAfter is when it is worth trying again; zero when nobody knows.
+	RetryAfter time.Duration
+	// Cause is for the log only: it may quote what the backend printed.
+	Cause error
+}
+
+// Error implements error for logs.
+func (u *Unready) Error() string {
+	if u.Cause == nil {
+		return "not ready: " + string(u.Reason)
+	}
+	return "not ready: " + string(u.Reason) + ": " + u.Cause.Error()
+}
+
+// Unwrap returns the private cause.
+func (u *Unready) Unwrap() error { return u.Cause }
 
 // Lease is a managed backend held awake. Exactly one of Transport and Handler is
 // set.
@@ -69,6 +93,9 @@ type Lease struct {
 	Transport http.RoundTripper
 	// Handler serves a site that has no process.
 	Handler http.Handler
+	// ColdStart is how long the backend took to start when this request was one
+	// of those that waited for it; otherwise zero.
+	ColdStart time.Duration
 	// Release ends the lease; the ingress calls it when the body, or the
 	// upgraded connection, has ended.
 	Release func()

@@ -65,6 +65,9 @@ func (e *Edge) boundRest(w http.ResponseWriter, r *http.Request) {
 
 func (e *Edge) failureBody(r *http.Request, f *failure) (body []byte, contentType string) {
 	if !wantsJSON(r) {
+		if r.Method != http.MethodGet {
+			f.reload = 0 // loading it again would be another request than this one
+		}
 		return e.pages.failure(f), htmlType
 	}
 	answer := &api.Error{ID: "ingress." + string(f.reason), Code: f.status, Detail: strings.TrimSpace(f.message + " " + f.hint)}

@@ -33,6 +33,11 @@ const (
 	ReasonVerifyFailed      Reason = "verification_failed" // the token of the link is not good
 	ReasonRedirectForbidden Reason = "redirect_forbidden"  // verification may not redirect there
 	ReasonNotAwake          Reason = "not_awake"           // its process could not be started in time
+	ReasonStarting          Reason = "starting"            // its process is being started; a page that reloads itself
+	ReasonQueueFull         Reason = "queue_full"          // too many requests wait for it already
+	ReasonDeployFailed      Reason = "deploy_failed"       // none of its versions could be built and started
+	ReasonCrashLooping      Reason = "crash_looping"       // its process ends again and again
+	ReasonStopped           Reason = "stopped"             // its owner, or its removal, stopped it
 	ReasonBadDestination    Reason = "bad_destination"     // the link leads to something that is no web address
 	ReasonInternal          Reason = "internal"            // a defect of ours
 )
@@ -50,6 +55,7 @@ type failure struct {
 	hint       string        // what the visitor or the operator can do, or empty
 	retryAfter time.Duration // becomes Retry-After when positive
 	allow      string        // becomes Allow when set (405)
+	reload     time.Duration // a browser's page loads itself again after this long, when positive
 	cause      error         // for the log only
 }
 

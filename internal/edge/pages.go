@@ -36,6 +36,7 @@ type page struct {
 	Message string // one sentence, or empty
 	Hint    string // another one, or empty
 	Reason  Reason // of a failure, or empty
+	Reload  int    // seconds after which the page loads itself again, or 0
 	Link    string // the destination, on the preview page
 	Routes  []routeInfo
 }
@@ -70,7 +71,7 @@ func (p *pages) failure(f *failure) []byte {
 	body, err := p.render(page{
 		Title:  strings.TrimSuffix(f.message, "."),
 		Status: strconv.Itoa(f.status) + " " + http.StatusText(f.status),
-		Hint:   f.hint, Reason: f.reason,
+		Hint:   f.hint, Reason: f.reason, Reload: int(f.reload.Seconds()),
 	})
 	if err != nil {
 		return []byte(template.HTMLEscapeString(f.message) + "\n")

@@ -126,7 +126,10 @@ func (p *proxy) newHop(r *http.Request, t target) *hop {
 	h.record.backend = h.url.Host
 	if t.PreserveHost || t.Origin == Managed {
 		h.host = r.Host
-		h.response = func(res *http.Response) { h.early(res.Header) }
+		h.response = func(res *http.Response) {
+			h.early(res.Header)
+			noteColdStart(res.Header, h.record.coldStart)
+		}
 		return h
 	}
 	relocate := newRelocation(h.url, h.record.journey.visitor)

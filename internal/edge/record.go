@@ -21,8 +21,10 @@ type record struct {
 	reason  Reason // why the ingress itself answered, or empty
 	cause   error  // the private cause behind reason
 	resolve time.Duration
-	retried bool         // the request was sent to the backend a second time
-	body    *visitorBody // what is being sent to a backend, or nil
+	// coldStart is how long the backend took to start while the request waited.
+	coldStart time.Duration
+	retried   bool         // the request was sent to the backend a second time
+	body      *visitorBody // what is being sent to a backend, or nil
 }
 
 var errBrokeOff = errors.New("the answer broke off after it had begun")

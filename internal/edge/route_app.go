@@ -5,8 +5,6 @@ import (
 	"errors"
 	"net/http"
 	"time"
-
-	"github.com/m3o/ingress/internal/api"
 )
 
 // serveApp is route 2: the app that the subdomain names.
@@ -45,11 +43,12 @@ func (e *Edge) serveTenant(w http.ResponseWriter, r *http.Request, cache *resolv
 	}
 	t := target{Backend: backend} // serve releases the lease
 	if backend.Origin == Managed {
-		lease, err := e.acquire(r.Context(), backend.Key)
-		if err != nil {
-			return acquireFailure(r.Context(), err)
+		lease, failed := e.acquire(r, backend.Key)
+		if failed != nil {
+			return failed
 		}
 		t.Lease = &lease
+		rec.coldStart = lease.ColdStart
 	}
 	return e.proxy.serve(w, r, t)
 }
@@ -69,14 +68,20 @@ func resolveFailure(ctx context.Context, err error, unknown func() *failure) *fa
 	case errors.Is(err, errUnknown):
 		return unknown()
 	case errors.Is(err, errDeploying):
-		f := fail(http.StatusServiceUnavailable, ReasonDeploying, "This is being deployed and is not ready yet.")
-		f.hint = "Try again in a few seconds."
-		f.retryAfter = 2 * time.Second
-		return f
+		return deploying()
 	case ctx.Err() != nil:
 		return clientGone(err)
 	}
 	return platformDown(err)
+}
+
+// deploying says that there is no version yet that could answer.
+func deploying() *failure {
+	f := fail(http.StatusServiceUnavailable, ReasonDeploying, "This is being deployed and is not ready yet.")
+	f.hint = "Try again in a few seconds."
+	f.retryAfter = 2 * time.Second
+	f.reload = 2 * time.Second
+	return f
 }
 
 // clientGone is for the log alone.
@@ -92,31 +97,5 @@ func platformDown(cause error) *failure {
 	f.hint = "Try again in a few seconds."
 	f.retryAfter = 5 * time.Second
 	f.cause = cause
-	return f
-}
-
-var errNoActivator = errors.New("the backend is managed, and no activator is configured")
-
-// acquire wakes a managed backend and holds it awake.
-func (e *Edge) acquire(ctx context.Context, key string) (Lease, error) {
-	if e.config.Activator == nil {
-		return Lease{}, errNoActivator
-	}
-	return e.config.Activator.Acquire(ctx, key)
-}
-
-// acquireFailure keeps the activator's own Retry-After and hides the rest.
-func acquireFailure(ctx context.Context, err error) *failure {
-	if ctx.Err() != nil {
-		return clientGone(err)
-	}
-	f := fail(http.StatusServiceUnavailable, ReasonNotAwake, "This could not be started in time.")
-	f.hint = "Try again in a few seconds. Its logs may say why."
-	f.retryAfter = 5 * time.Second
-	f.cause = err
-	var known *api.Error
-	if errors.As(err, &known) && known.RetryAfter > 0 {
-		f.retryAfter = known.RetryAfter
-	}
 	return f
 }
