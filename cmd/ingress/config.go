@@ -49,7 +49,8 @@ type config struct {
 	LogFormat string `default:"auto" enum:"auto,text,json" env:"INGRESS_LOG_FORMAT" help:"auto (text on a terminal, JSON otherwise), text or json."`
 	LogLevel  string `default:"info" enum:"debug,info,warn,error" env:"INGRESS_LOG_LEVEL" help:"debug, info, warn or error."`
 
-	Limits limits `embed:"" group:"Limits:"`
+	Running running `embed:"" group:"Apps and functions:"`
+	Limits  limits  `embed:"" group:"Limits:"`
 
 	// DataDir is a flag of every command.
 	DataDir string `kong:"-"`
@@ -58,7 +59,7 @@ type config struct {
 // limits are the bounds on what one request may cost.
 type limits struct {
 	ReadHeaderTimeout     time.Duration `default:"10s" env:"INGRESS_READ_HEADER_TIMEOUT" help:"For a client to send its request headers."`
-	IdleTimeout           time.Duration `default:"120s" env:"INGRESS_IDLE_TIMEOUT" help:"For a keep-alive connection without requests."`
+	KeepAliveTimeout      time.Duration `default:"120s" env:"INGRESS_KEEP_ALIVE_TIMEOUT" help:"For a keep-alive connection without requests."`
 	MaxHeaderBytes        byteSize      `default:"64KiB" env:"INGRESS_MAX_HEADER_BYTES" help:"For all request headers together."`
 	MaxURLBytes           byteSize      `name:"max-url-bytes" default:"16KiB" env:"INGRESS_MAX_URL_BYTES" help:"For path and query."`
 	MaxAPIBodyBytes       byteSize      `name:"max-api-body-bytes" default:"4MiB" env:"INGRESS_MAX_API_BODY_BYTES" help:"For a request body on /api and /v1. Apps and functions have no limit."`
@@ -96,6 +97,7 @@ func (c *config) validate(env func(string) string) error {
 		checkPositive([]namedDuration{
 			{"--session-life", c.SessionLife}, {"--verify-link-life", c.VerifyLinkLife}, {"--magic-link-life", c.MagicLinkLife},
 		}),
+		c.Running.validate(),
 		c.Limits.validate(),
 	)
 }
@@ -217,7 +219,7 @@ func checkPositive(durations []namedDuration) error {
 
 func (l *limits) validate() error {
 	if err := checkPositive([]namedDuration{
-		{"--read-header-timeout", l.ReadHeaderTimeout}, {"--idle-timeout", l.IdleTimeout}, {"--read-body-timeout", l.ReadBodyTimeout},
+		{"--read-header-timeout", l.ReadHeaderTimeout}, {"--keep-alive-timeout", l.KeepAliveTimeout}, {"--read-body-timeout", l.ReadBodyTimeout},
 		{"--dial-timeout", l.DialTimeout}, {"--response-header-timeout", l.ResponseHeaderTimeout},
 		{"--resolve-timeout", l.ResolveTimeout}, {"--shutdown-timeout", l.ShutdownTimeout},
 	}); err != nil {

@@ -203,7 +203,7 @@ func (s *server) openEdge() error {
 		VerifyRedirectHosts: s.config.VerifyRedirectTo,
 		TrustedProxies:      s.config.trustedPrefixes(),
 		Limits: edge.Limits{
-			ReadHeader: limits.ReadHeaderTimeout, Idle: limits.IdleTimeout,
+			ReadHeader: limits.ReadHeaderTimeout, Idle: limits.KeepAliveTimeout,
 			HeaderBytes: int(limits.MaxHeaderBytes), URLBytes: int(limits.MaxURLBytes), BodyBytes: int64(limits.MaxAPIBodyBytes),
 			ReadBody: limits.ReadBodyTimeout, Resolve: limits.ResolveTimeout,
 		},
