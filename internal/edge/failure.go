@@ -35,6 +35,7 @@ const (
 	ReasonNotAwake          Reason = "not_awake"           // its process could not be started in time
 	ReasonStarting          Reason = "starting"            // its process is being started; a page that reloads itself
 	ReasonQueueFull         Reason = "queue_full"          // too many requests wait for it already
+	ReasonBusy              Reason = "busy"                // it has as many requests as its owner lets it have at once
 	ReasonDeployFailed      Reason = "deploy_failed"       // none of its versions could be built and started
 	ReasonCrashLooping      Reason = "crash_looping"       // its process ends again and again
 	ReasonStopped           Reason = "stopped"             // its owner, or its removal, stopped it

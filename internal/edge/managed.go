@@ -75,6 +75,8 @@ func unreadyFailure(reason Reason) *failure {
 		return deploying()
 	case ReasonQueueFull:
 		message, hint = "Too many visitors wait for this already.", "Try again in a few seconds."
+	case ReasonBusy:
+		message, hint = "This has as many visitors as it can serve at once.", "Try again in a few seconds."
 	case ReasonDeployFailed:
 		message, hint = "This could not be deployed.", "Its owner finds the reason in its status and its build log."
 	case ReasonCrashLooping:

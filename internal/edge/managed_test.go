@@ -59,6 +59,7 @@ func TestWhyAManagedBackendCannotAnswer(t *testing.T) {
 		{ReasonDeploying, "being deployed", true},
 		{ReasonNotAwake, "could not be started in time", false},
 		{ReasonQueueFull, "Too many visitors", false},
+		{ReasonBusy, "as many visitors", false},
 		{ReasonDeployFailed, "could not be deployed", false},
 		{ReasonCrashLooping, "again and again", false},
 		{ReasonStopped, "is stopped", false},
