@@ -36,8 +36,19 @@ type Policy struct {
 	// any address.
 	Bind    []uint16 `json:"bind"`
 	Connect []uint16 `json:"connect"`
+	// Umask are the permissions that files it makes do not get; 0 stands for 022.
+	// Builds that share a cache through their group use 002.
+	Umask uint32 `json:"umask,omitempty"`
 	// Limits bound what it uses.
 	Limits Limits `json:"limits"`
+}
+
+// umask is the mask to apply.
+func (p Policy) umask() uint32 {
+	if p.Umask == 0 {
+		return 0o022
+	}
+	return p.Umask & 0o777
 }
 
 // Limits bound a process tree. Zero means no limit.

@@ -1,0 +1,91 @@
+package confine
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+)
+
+// listens reports whether one of the processes holds a socket that listens on
+// the TCP port.
+func listens(list []proc, port uint16) (bool, error) {
+	inodes := map[string]bool{}
+	for _, name := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
+		f, err := os.Open(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // no IPv6
+		}
+		if err != nil {
+			return false, fmt.Errorf("read the machine's sockets: %w", err)
+		}
+		err = listeners(f, port, inodes)
+		f.Close()
+		if err != nil {
+			return false, fmt.Errorf("read %s: %w", name, err)
+		}
+	}
+	if len(inodes) == 0 {
+		return false, nil
+	}
+	for _, p := range list {
+		if holds(p.pid, inodes) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// listeners adds to inodes the sockets of a table (proc_pid_net(5)) that listen
+// on port.
+func listeners(table io.Reader, port uint16, inodes map[string]bool) error {
+	const listening = "0A"
+	lines := bufio.NewScanner(table)
+	for lines.Scan() {
+		f := bytes.Fields(lines.Bytes())
+		if len(f) < 10 || string(f[3]) != listening {
+			continue
+		}
+		_, text, found := strings.Cut(string(f[1]), ":")
+		raw, err := hex.DecodeString(text)
+		if !found || err != nil || len(raw) != 2 {
+			continue
+		}
+		if binary.BigEndian.Uint16(raw) == port {
+			inodes[string(f[9])] = true
+		}
+	}
+	return lines.Err()
+}
+
+// holds reports whether a process has one of the sockets open.
+func holds(pid int, inodes map[string]bool) bool {
+	dir := "/proc/" + strconv.Itoa(pid) + "/fd"
+	f, err := os.Open(dir)
+	if err != nil {
+		return false // it ended, or is not ours to look into
+	}
+	defer f.Close()
+	names, err := f.Readdirnames(-1)
+	if err != nil {
+		return false
+	}
+	for _, name := range names {
+		target, err := os.Readlink(dir + "/" + name)
+		if err != nil {
+			continue
+		}
+		inode, found := strings.CutPrefix(target, "socket:[")
+		if found && inodes[strings.TrimSuffix(inode, "]")] {
+			return true
+		}
+	}
+	return false
+}
