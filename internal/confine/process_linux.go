@@ -15,6 +15,7 @@ import (
 type Process struct {
 	policy  Policy
 	tree    *tree
+	rules   ruleset
 	started time.Time
 
 	// over is closed when the first process has ended, done when all of it has.

@@ -62,8 +62,12 @@ func (p *Process) run(c Command, started chan<- error) {
 func (p *Process) fork(c Command) (int, error) {
 	s := &script{}
 	defer s.release()
+	var err error
+	if p.rules, _, err = newRuleset(s); err != nil {
+		return 0, err
+	}
 	steps := []func(*script, Command) error{
-		p.isolate, p.useLimits, p.useFiles, p.becomeUser, p.restrict, p.exec,
+		p.isolate, p.mount, p.useLimits, p.useFiles, p.becomeUser, p.restrict, p.exec,
 	}
 	for _, add := range steps {
 		if err := add(s, c); err != nil {
