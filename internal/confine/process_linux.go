@@ -23,6 +23,8 @@ type Process struct {
 	exit       Exit
 	left       error
 
+	watchers sync.WaitGroup
+
 	mu sync.Mutex
 	// excess says which limit it went over.
 	excess string
@@ -126,17 +128,22 @@ func (p *Process) exceed(reason string) {
 // takes the exit status and removes the control groups.
 func (p *Process) finish(waited error) {
 	close(p.over)
+	p.watchers.Wait()
 	starved := p.tree.groups.starved() > p.tree.groups.before
 	err := errors.Join(waited, p.tree.end())
 
 	p.mu.Lock()
-	status, _, collected := p.tree.collect()
 	p.collected = true
+	status, collected := p.tree.collect()
 	excess := p.excess
 	p.mu.Unlock()
 
-	if excess == "" && starved {
+	switch {
+	case excess != "":
+	case starved:
 		excess = p.memoryExcess()
+	case collected == nil && status.Signaled() && status.Signal() == unix.SIGXFSZ:
+		excess = p.diskExcess()
 	}
 	err = errors.Join(err, collected, p.tree.groups.remove())
 	p.tree.forget()

@@ -3,6 +3,7 @@ package confine
 import (
 	"fmt"
 	"runtime"
+	"slices"
 
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
@@ -64,7 +65,7 @@ func newFilter(unixSockets bool) ([]unix.SockFilter, error) {
 		const x32 = 0x40000000
 		f = append(f, bpf.JumpIf{Cond: bpf.JumpLessThan, Val: x32, SkipTrue: 1}, refuse(unix.ENOSYS))
 	}
-	for _, nr := range append(refusedCalls, refusedHere...) {
+	for _, nr := range slices.Concat(refusedCalls, refusedHere) {
 		f.on(nr, refuse(unix.EPERM))
 	}
 	// Its flags are in memory, where a filter does not look; libraries then use clone.

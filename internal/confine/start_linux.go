@@ -37,7 +37,6 @@ func Start(p Policy, c Command) (*Process, error) {
 	if err := <-started; err != nil {
 		return nil, fmt.Errorf("start %s confined: %w", p.Name, err)
 	}
-	go process.watch()
 	return process, nil
 }
 
@@ -54,6 +53,12 @@ func (p *Process) run(c Command, started chan<- error) {
 		return
 	}
 	p.tree.main = pid
+	p.watchers.Add(1)
+	go p.watch()
+	if p.policy.Limits.Disk > 0 {
+		p.watchers.Add(1)
+		go p.watchDisk()
+	}
 	started <- nil
 	p.finish(p.tree.awaitMain())
 }

@@ -24,6 +24,8 @@ type tree struct {
 	groups *groups
 
 	mu sync.Mutex
+	// collected says that the number of main may be another's.
+	collected bool
 	// seen are the members met so far, by pid and with their start: one that left
 	// the session and lost its parents stays a member.
 	seen map[int]uint64
@@ -76,6 +78,9 @@ func (t *tree) members() ([]proc, error) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.collected {
+		return nil, nil
+	}
 	alone := t.alone()
 	for pid, p := range table {
 		start, seen := t.seen[pid]
@@ -167,14 +172,17 @@ func (t *tree) awaitMain() error {
 	}
 }
 
-// collect takes the exit status of the tree's first process.
-func (t *tree) collect() (unix.WaitStatus, unix.Rusage, error) {
+// collect takes the exit status of the tree's first process. There are no
+// members from then on.
+func (t *tree) collect() (unix.WaitStatus, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.collected = true
 	var status unix.WaitStatus
-	var usage unix.Rusage
 	for {
-		_, err := unix.Wait4(t.main, &status, 0, &usage)
+		_, err := unix.Wait4(t.main, &status, 0, nil)
 		if !errors.Is(err, unix.EINTR) {
-			return status, usage, err
+			return status, err
 		}
 	}
 }
