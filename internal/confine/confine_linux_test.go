@@ -1,0 +1,619 @@
+package confine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+// probeEnv names the helper program, for the tests that a copy of the test
+// binary runs as an ordinary user.
+const probeEnv = "INGRESS_TEST_CONFINE_PROBE"
+
+var probe string
+
+func TestMain(m *testing.M) {
+	os.Exit(withProbe(m))
+}
+
+// withProbe builds the program that tries what is forbidden and runs the tests.
+func withProbe(m *testing.M) int {
+	if probe = os.Getenv(probeEnv); probe == "" {
+		dir, err := os.MkdirTemp("", "confine-probe-")
+		if err != nil {
+			panic(err)
+		}
+		defer os.RemoveAll(dir)
+		if err := os.Chmod(dir, 0o755); err != nil {
+			panic(err)
+		}
+		probe = filepath.Join(dir, "probe")
+		build := exec.Command("go", "build", "-o", probe, "./testdata/probe")
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := build.CombinedOutput(); err != nil {
+			panic(fmt.Sprintf("%v: %s", err, out))
+		}
+	}
+	if code := m.Run(); code != 0 {
+		return code
+	}
+	if err := goleak.Find(); err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	return 0
+}
+
+// skip skips, unless the tests are to run whatever they need.
+func skip(t *testing.T, reason string) {
+	t.Helper()
+	if os.Getenv("INGRESS_TEST_NO_SKIP") != "" {
+		t.Fatal(reason)
+	}
+	t.Skip(reason)
+}
+
+// TestAsOrdinaryUser runs all other tests again as somebody who is not root.
+func TestAsOrdinaryUser(t *testing.T) {
+	if os.Geteuid() != 0 {
+		skip(t, "the other tests run as an ordinary user already")
+	}
+	dir, err := os.MkdirTemp("", "confine-user-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := Remove(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(self)
+	if err != nil {
+		t.Fatal(err)
+	}
+	copied := filepath.Join(dir, "confine.test")
+	if err := os.WriteFile(copied, text, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	nobody := User{UID: 65534, GID: 65534}
+	if err := errors.Join(os.Chmod(dir, 0o755), Give(dir, nobody)); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	args := []string{"-test.count=1"}
+	if testing.Verbose() {
+		args = append(args, "-test.v")
+	}
+	cmd := exec.CommandContext(ctx, copied, args...)
+	cmd.Dir = dir
+	cmd.Env = []string{"PATH=/usr/local/go/bin:/usr/bin:/bin", "TMPDIR=" + dir, "HOME=" + dir, probeEnv + "=" + probe,
+		"INGRESS_TEST_SECRET=of-the-launcher"}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody.UID, Gid: nobody.GID}}
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("as an ordinary user: %v\n%s", err, out)
+	}
+	t.Logf("%s", out)
+}
+
+// An app is a confined program under test.
+type app struct {
+	t      *testing.T
+	policy Policy
+	dir    string
+}
+
+// newApp makes a directory for a workload and a policy that lets it work there.
+func newApp(t *testing.T, name string) *app {
+	t.Helper()
+	a := &app{t: t, dir: filepath.Join(t.TempDir(), name)}
+	if err := os.Mkdir(a.dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	a.policy = Policy{
+		Name:      fmt.Sprintf("test-%s-%d", name, os.Getpid()),
+		ReadWrite: []string{a.dir}, ReadOnly: []string{probe},
+		Limits: Limits{Memory: 256 << 20, CPU: 1000, Processes: 64, Files: 256},
+	}
+	if os.Geteuid() == 0 {
+		a.policy.User = User{UID: 61234, GID: 61234}
+		if err := Give(a.dir, a.policy.User); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return a
+}
+
+// command is the program with its output.
+func (a *app) start(path string, args ...string) (*Process, *os.File) {
+	a.t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	p, err := Start(a.policy, Command{
+		Path: path, Args: append([]string{path}, args...), Dir: a.dir, Output: w,
+		Env: []string{"PATH=/usr/local/go/bin:/usr/bin:/bin", "HOME=" + a.dir, "TMPDIR=" + a.dir, "LANG=C"},
+	})
+	w.Close()
+	if err != nil {
+		r.Close()
+		a.t.Fatal(err)
+	}
+	a.t.Cleanup(func() {
+		p.Kill()
+		p.Wait()
+		r.Close()
+		if err := p.Leftover(); err != nil {
+			a.t.Errorf("left behind: %v", err)
+		}
+	})
+	return p, r
+}
+
+// run runs a program to its end.
+func (a *app) run(path string, args ...string) (Exit, string) {
+	a.t.Helper()
+	p, r := a.start(path, args...)
+	timer := time.AfterFunc(90*time.Second, p.Kill)
+	defer timer.Stop()
+	out, err := io.ReadAll(r)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return p.Wait(), string(out)
+}
+
+// waitLine reads output until a line appears in it.
+func waitLine(t *testing.T, r *os.File, line string) string {
+	t.Helper()
+	if err := r.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	var out []byte
+	buffer := make([]byte, 4096)
+	for !strings.Contains(string(out), line) {
+		n, err := r.Read(buffer)
+		out = append(out, buffer[:n]...)
+		if err != nil {
+			t.Fatalf("%v before %q in %q", err, line, out)
+		}
+	}
+	return string(out)
+}
+
+// gone waits until a process with this number no longer runs.
+func gone(t *testing.T, pid int) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(10 * time.Second); ; <-tick.C {
+		if p, ok := process(pid); !ok || !p.alive() {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("process %d still runs", pid)
+		}
+	}
+}
+
+func mustWrite(t *testing.T, path, text string, mode os.FileMode) {
+	t.Helper()
+	if err := errors.Join(os.WriteFile(path, []byte(text), mode), os.Chmod(path, mode)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// landlocked skips where the machine has no Landlock of the version.
+func landlocked(t *testing.T, version int) {
+	t.Helper()
+	if have := landlockVersion(); have < version {
+		skip(t, fmt.Sprintf("Landlock is of version %d, this needs %d", have, version))
+	}
+}
+
+func TestForbidden(t *testing.T) {
+	landlocked(t, landlockScope)
+	a := newApp(t, "app")
+	neighbour := newApp(t, "neighbour")
+	theirs := filepath.Join(neighbour.dir, "secret")
+	mustWrite(t, theirs, "secret", 0o666)
+	data := t.TempDir()
+	database := filepath.Join(data, "ingress.db")
+	mustWrite(t, database, "rows", 0o644)
+	socket := filepath.Join(data, "admin.sock")
+	unixListener, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unixListener.Close()
+	tcp, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tcp.Close()
+	port := fmt.Sprint(tcp.Addr().(*net.TCPAddr).Port)
+	self := fmt.Sprint(os.Getpid())
+	parent := fmt.Sprint(os.Getppid())
+	other, otherOut := neighbour.start(probe, "stubborn")
+	waitLine(t, otherOut, "ignoring")
+	neighbourPID := fmt.Sprint(other.PID())
+
+	for _, args := range [][]string{
+		{"read", theirs}, {"write", theirs}, {"read", database}, {"write", database}, {"list", data},
+		{"read", "/etc/shadow"}, {"list", "/root"}, {"list", "/home"}, {"write", "/usr/x"}, {"write", probe},
+		{"write", "/var/tmp/confine-x"}, {"write", "/dev/shm/../confine-x"},
+		{"read", "/proc/" + self + "/environ"}, {"read", "/proc/" + parent + "/environ"}, {"read", "/proc/1/environ"},
+		{"read", "/proc/" + neighbourPID + "/environ"}, {"list", "/proc/" + self + "/fd"}, {"peek", self}, {"peek", neighbourPID},
+		{"bind", "0"}, {"bind", "20001"}, {"connect", port}, {"fastopen", port}, {"mptcp"}, {"packet"}, {"vsock"},
+		{"unix", socket}, {"signal", self}, {"signal", neighbourPID}, {"ptrace", self}, {"ptrace", neighbourPID},
+		{"userns"}, {"mountns"}, {"iouring"}, {"keyctl"}, {"bpf"}, {"open"},
+		{"read", "/sys/kernel/debug"}, {"write", "/proc/self/oom_score_adj"}, {"run", "/proc/self/exe", "write", theirs},
+	} {
+		t.Run(strings.Join(append([]string{args[0]}, args[len(args)-1]), " "), func(t *testing.T) {
+			b := *a
+			b.t = t
+			exit, out := b.run(probe, args...)
+			if exit.Code != 1 || !strings.Contains(out, "refused:") && args[0] != "run" {
+				t.Errorf("%q: %v: %s", args, exit, out)
+			}
+		})
+	}
+	if text, err := os.ReadFile(theirs); err != nil || string(text) != "secret" {
+		t.Errorf("the neighbour's file holds %q, %v", text, err)
+	}
+	if p, ok := process(other.PID()); !ok || !p.alive() {
+		t.Error("the neighbour is gone")
+	}
+}
+
+func TestAllowed(t *testing.T) {
+	a := newApp(t, "app")
+	tcp, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tcp.Close()
+	port := uint16(tcp.Addr().(*net.TCPAddr).Port)
+	own := freePort(t)
+	a.policy.Connect, a.policy.Bind = []uint16{port}, []uint16{own}
+	for _, args := range [][]string{
+		{"write", filepath.Join(a.dir, "file")}, {"read", filepath.Join(a.dir, "file")}, {"list", a.dir},
+		{"connect", fmt.Sprint(port)}, {"bind", fmt.Sprint(own)}, {"pair"}, {"interfaces"}, {"read", "/proc/self/status"},
+		{"read", "/proc/self/environ"}, {"read", "/etc/hosts"}, {"write", "/dev/null"}, {"cat"}, {"run", "/usr/bin/env"},
+	} {
+		exit, out := a.run(probe, args...)
+		if exit.Code != 0 || exit.Excess != "" {
+			t.Errorf("%q: %v: %s", args, exit, out)
+		}
+	}
+}
+
+// freePort is a port that nobody listens on.
+func freePort(t *testing.T) uint16 {
+	t.Helper()
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return uint16(l.Addr().(*net.TCPAddr).Port)
+}
+
+func TestIdentity(t *testing.T) {
+	a := newApp(t, "app")
+	_, out := a.run(probe, "id")
+	want := []string{"CapEff:\t0000000000000000", "CapPrm:\t0000000000000000", "CapAmb:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"}
+	if os.Geteuid() == 0 {
+		want = append(want, "CapBnd:\t0000000000000000", "uid 61234 61234 gid 61234 61234 groups [61234]", "Groups:\t \n")
+	}
+	for _, w := range want {
+		if !strings.Contains(out, w) {
+			t.Errorf("%q is not in %s", w, out)
+		}
+	}
+	_, out = a.run(probe, "env")
+	if want := "PATH=/usr/local/go/bin:/usr/bin:/bin\nHOME=" + a.dir + "\nTMPDIR=" + a.dir + "\nLANG=C\ndone\n"; out != want {
+		t.Errorf("the environment is %q", out)
+	}
+}
+
+func TestRootWithoutAnotherUserHasNoPrivileges(t *testing.T) {
+	if os.Geteuid() != 0 {
+		skip(t, "not root")
+	}
+	a := newApp(t, "app")
+	a.policy.User = User{}
+	_, out := a.run(probe, "id")
+	for _, w := range []string{"CapEff:\t0000000000000000", "CapBnd:\t0000000000000000"} {
+		if !strings.Contains(out, w) {
+			t.Errorf("%q is not in %s", w, out)
+		}
+	}
+	if exit, out := a.run(probe, "read", "/etc/shadow"); exit.Code != 1 {
+		t.Errorf("/etc/shadow: %v %s", exit, out)
+	}
+	if exit, out := a.run(probe, "unix", "/nowhere"); exit.Code != 1 || !strings.Contains(out, "not permitted") {
+		t.Errorf("a unix socket: %v %s", exit, out)
+	}
+}
+
+func TestSetUserIDGainsNothing(t *testing.T) {
+	if os.Geteuid() != 0 {
+		skip(t, "only root can make a program of root's")
+	}
+	a := newApp(t, "app")
+	text, err := os.ReadFile(probe)
+	if err != nil {
+		t.Fatal(err)
+	}
+	program := filepath.Join(a.dir, "suid")
+	mustWrite(t, program, string(text), os.ModeSetuid|0o755)
+	_, out := a.run(program, "id")
+	if !strings.Contains(out, "uid 61234 61234 ") {
+		t.Error(out)
+	}
+}
+
+func TestUmask(t *testing.T) {
+	for umask, want := range map[uint32]os.FileMode{0: 0o644, 0o002: 0o664, 0o077: 0o600} {
+		a := newApp(t, "app")
+		a.policy.Umask = umask
+		file := filepath.Join(a.dir, "made")
+		if exit, out := a.run(probe, "umask", file); exit.Code != 0 {
+			t.Fatal(exit, out)
+		}
+		st, err := os.Stat(file)
+		if err != nil || st.Mode().Perm() != want {
+			t.Errorf("mask %o: %v %v", umask, st.Mode(), err)
+		}
+	}
+}
+
+func TestMemory(t *testing.T) {
+	a := newApp(t, "app")
+	a.policy.Limits.Memory = 64 << 20
+	exit, out := a.run(probe, "allocate")
+	if exit.Excess != "it used more than 64 MiB of memory" {
+		t.Errorf("%+v: %.500s", exit, out)
+	}
+}
+
+func TestForkBomb(t *testing.T) {
+	a := newApp(t, "app")
+	a.policy.Limits.Processes = 40
+	p, r := a.start(probe, "fork")
+	// As an ordinary user the watcher may end it before a fork fails.
+	timer := time.AfterFunc(2*time.Second, p.Kill)
+	defer timer.Stop()
+	out, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	exit := p.Wait()
+	if exit.Signal != "SIGKILL" {
+		t.Errorf("%+v %.500s", exit, out)
+	}
+	if err := p.Leftover(); err != nil {
+		t.Error(err)
+	}
+	if !strings.Contains(string(out), "cannot fork") && exit.Excess == "" {
+		t.Errorf("nothing stopped it: %+v", exit)
+	}
+	for _, q := range strays(t, probe) {
+		t.Errorf("process %d is left", q)
+	}
+}
+
+// strays are the processes that run a program.
+func strays(t *testing.T, program string) []int {
+	t.Helper()
+	table, err := processes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list []int
+	for pid := range table {
+		if exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid)); err == nil && exe == program {
+			list = append(list, pid)
+		}
+	}
+	return list
+}
+
+func TestDisk(t *testing.T) {
+	for _, act := range []string{"fill", "unnamed"} {
+		a := newApp(t, act)
+		a.policy.Limits.Disk = 32 << 20
+		exit, out := a.run(probe, act, a.dir)
+		if exit.Excess != "it used more than 32 MiB of disk" {
+			t.Errorf("%s: %+v: %.500s", act, exit, out)
+		}
+	}
+}
+
+func TestStubbornProcessesAreKilled(t *testing.T) {
+	for _, act := range []string{"stubborn", "escape"} {
+		a := newApp(t, act)
+		p, r := a.start(probe, act)
+		waitLine(t, r, "ignoring")
+		if err := p.Signal(syscall.SIGTERM); err != nil {
+			t.Error(err)
+		}
+		if act == "stubborn" {
+			if q, ok := process(p.PID()); !ok || !q.alive() {
+				t.Error("SIGTERM ended it")
+			}
+		}
+		p.Kill()
+		if exit := p.Wait(); exit.Code == 0 {
+			t.Errorf("%s: %+v", act, exit)
+		}
+		if left := strays(t, probe); len(left) != 0 {
+			t.Errorf("%s: %v are left", act, left)
+		}
+	}
+}
+
+func TestWhatADaemonLeavesIsKilled(t *testing.T) {
+	a := newApp(t, "daemon")
+	exit, out := a.run(probe, "daemon")
+	var child int
+	if _, err := fmt.Sscanf(out, "child %d", &child); err != nil || exit.Code != 0 {
+		t.Fatalf("%v: %+v %s", err, exit, out)
+	}
+	gone(t, child)
+}
+
+func TestExit(t *testing.T) {
+	a := newApp(t, "app")
+	if exit, _ := a.run(probe, "exit", "7"); exit != (Exit{Code: 7}) {
+		t.Errorf("%+v", exit)
+	}
+	p, r := a.start(probe, "stubborn")
+	waitLine(t, r, "ignoring")
+	if err := p.Signal(syscall.SIGQUIT); err != nil {
+		t.Error(err)
+	}
+	if exit := p.Wait(); exit.Code != 2 { // how Go ends on SIGQUIT
+		t.Errorf("%+v", exit)
+	}
+	if err := p.Signal(syscall.SIGTERM); !errors.Is(err, syscall.ESRCH) {
+		t.Errorf("a signal after the end: %v", err)
+	}
+	p.Kill() // does nothing
+}
+
+func TestListensAndUsage(t *testing.T) {
+	a := newApp(t, "app")
+	port, other := freePort(t), freePort(t)
+	a.policy.Bind = []uint16{port}
+	p, r := a.start(probe, "listen", fmt.Sprint(port))
+	waitLine(t, r, "listening")
+	if ok, err := p.Listens(port); !ok || err != nil {
+		t.Errorf("its own port: %v %v", ok, err)
+	}
+	l, err := net.Listen("tcp4", fmt.Sprintf("127.0.0.1:%d", other))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if ok, err := p.Listens(other); ok || err != nil {
+		t.Errorf("another's port: %v %v", ok, err)
+	}
+	u, err := p.Usage()
+	if err != nil || u.Memory <= 0 || u.Processes != 1 || u.Threads < 1 {
+		t.Errorf("%+v %v", u, err)
+	}
+}
+
+func TestStartFails(t *testing.T) {
+	a := newApp(t, "app")
+	for _, c := range []Command{
+		{Path: "/nowhere", Args: []string{"x"}, Dir: a.dir, Output: os.Stderr},
+		{Path: probe, Args: []string{"x"}, Dir: "/nowhere", Output: os.Stderr},
+		{Path: "probe", Args: []string{"x"}, Dir: a.dir, Output: os.Stderr},
+		{Path: probe, Dir: a.dir, Output: os.Stderr},
+		{Path: probe, Args: []string{"x"}, Dir: a.dir},
+		{Path: probe, Args: []string{"x"}, Dir: a.dir, Output: os.Stderr, Env: []string{"SECRET=\x00"}},
+	} {
+		if p, err := Start(a.policy, c); err == nil || strings.Contains(err.Error(), "SECRET") {
+			t.Errorf("%+v: %v", c, err)
+			if p != nil {
+				p.Kill()
+			}
+		}
+	}
+	if list := newGroups(a.policy); list.remove() != nil {
+		t.Error("a group is left")
+	}
+}
+
+// A data directory beneath one that is closed to others works under its own
+// name, and nothing else of that directory is seen.
+func TestClosedAncestor(t *testing.T) {
+	if os.Geteuid() != 0 || !mountable() {
+		skip(t, "only root can mount")
+	}
+	base, err := os.MkdirTemp("/var/tmp", "confine-closed-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(base)
+	code, more := filepath.Join(base, "data", "code"), filepath.Join(base, "data", "lib")
+	hidden := filepath.Join(base, "hidden")
+	mustWrite(t, hidden, "hidden", 0o666)
+	if err := errors.Join(os.MkdirAll(code, 0o700), os.MkdirAll(more, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	mustWrite(t, filepath.Join(more, "lib"), "lib", 0o644)
+	a := newApp(t, "app")
+	if err := Give(code, a.policy.User); err != nil {
+		t.Fatal(err)
+	}
+	a.policy.ReadWrite, a.policy.ReadOnly = append(a.policy.ReadWrite, code), append(a.policy.ReadOnly, more)
+	for args, want := range map[string]int{
+		"write " + filepath.Join(code, "file"): 0, "read " + filepath.Join(code, "file"): 0,
+		"read " + filepath.Join(more, "lib"): 0, "write " + filepath.Join(more, "lib"): 1, "stat " + hidden: 1,
+		"write /tmp/own": 0, "write /dev/shm/own": 0, "stat /proc/1": 1, "stat /tmp/confine-outside": 1,
+	} {
+		if exit, out := a.run(probe, strings.Fields(args)...); exit.Code != want {
+			t.Errorf("%s: %v: %s", args, exit, out)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(code, "file")); err != nil {
+		t.Error(err)
+	}
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil || strings.Contains(string(mounts), base) {
+		t.Errorf("a mount is left: %v", err)
+	}
+	if _, err := os.Stat("/tmp/own"); err == nil {
+		t.Error("the app wrote to the machine's /tmp")
+	}
+}
+
+func TestProbeIsForPeople(t *testing.T) {
+	for _, m := range Probe(t.TempDir(), "/root") {
+		t.Logf("%-50s %v: %s. %s", m.Name, m.InForce, m.Detail, m.Advice)
+		if m.Name == "" || m.Detail == "" || m.InForce != (m.Advice == "") && m.Name != "files" {
+			t.Errorf("%+v", m)
+		}
+	}
+}
+
+// Threads of the launcher are as free as before.
+func TestLauncherStaysHealthy(t *testing.T) {
+	a := newApp(t, "app")
+	if exit, out := a.run(probe, "write", filepath.Join(a.dir, "x")); exit.Code != 0 {
+		t.Fatal(exit, out)
+	}
+	entries, err := os.ReadDir("/proc/self/task")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		text, err := os.ReadFile("/proc/self/task/" + e.Name() + "/status")
+		if err == nil && !strings.Contains(string(text), "NoNewPrivs:\t0") {
+			t.Errorf("a thread is restricted: %s", text)
+		}
+	}
+	runtime.KeepAlive(a)
+}
