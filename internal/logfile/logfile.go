@@ -2,7 +2,7 @@
 // bounded size. Offsets count from the first byte ever written, so that a reader
 // can go on where it was after older text has been dropped.
 //
-// The writer and its readers are different processes and share no lock. Each
+// Writers and readers are different processes, and readers need no lock. Each
 // segment begins with a line that says at which offset its text starts, and its
 // text only ever grows, so whoever has it open can read it whatever becomes of
 // its name.

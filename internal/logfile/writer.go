@@ -6,17 +6,25 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"sync"
+
+	"golang.org/x/sys/unix"
 )
 
 // mode keeps what programs print from everybody but the ingress.
 const mode = 0o600
 
-// Writer adds to a log. Its methods are safe for concurrent use, but a log has
-// one Writer at a time.
+// Writer adds to a log. Its methods are safe for concurrent use, and a log may
+// have several Writers, in different processes, too: two runs of one version
+// overlap when its settings change.
 type Writer struct {
 	path  string
 	limit int64
+	// dir is the log's directory. Writers take turns by a lock on it, which the
+	// kernel takes from a killed one; a file for the lock would be one more to
+	// leave behind.
+	dir *os.File
 
 	mu      sync.Mutex
 	current *segment // nil once closed
@@ -29,14 +37,62 @@ func Create(path string, limit int64) (*Writer, error) {
 	if limit <= 0 {
 		return nil, fmt.Errorf("the size of a log is %d bytes, but must be positive", limit)
 	}
-	current, err := openSegment(path, os.O_RDWR|os.O_APPEND)
-	if errors.Is(err, errNoSegment) {
-		current, err = firstSegment(path)
-	}
+	dir, err := os.Open(filepath.Dir(path))
 	if err != nil {
+		return nil, fmt.Errorf("create the log: %w", err)
+	}
+	w := &Writer{path: path, limit: limit, dir: dir}
+	if err := w.locked(w.open); err != nil {
+		dir.Close()
 		return nil, err
 	}
-	return &Writer{path: path, limit: limit, current: current}, nil
+	return w, nil
+}
+
+// locked calls f while no other Writer of the directory does anything.
+func (w *Writer) locked(f func() error) error {
+	fd := int(w.dir.Fd())
+	err := unix.Flock(fd, unix.LOCK_EX)
+	for errors.Is(err, unix.EINTR) {
+		err = unix.Flock(fd, unix.LOCK_EX)
+	}
+	if err != nil {
+		return fmt.Errorf("lock the log: %w", err)
+	}
+	err = f()
+	if unlock := unix.Flock(fd, unix.LOCK_UN); unlock != nil {
+		err = errors.Join(err, fmt.Errorf("unlock the log: %w", unlock))
+	}
+	return err
+}
+
+// open makes the current segment the one that is at path.
+func (w *Writer) open() error {
+	current, err := openSegment(w.path, os.O_RDWR|os.O_APPEND)
+	if errors.Is(err, errNoSegment) {
+		current, err = firstSegment(w.path)
+	}
+	if err != nil {
+		return err
+	}
+	if w.current != nil {
+		w.current.file.Close()
+	}
+	w.current = current
+	return nil
+}
+
+// refresh takes note of what other Writers did.
+func (w *Writer) refresh() error {
+	mine, err := w.current.file.Stat()
+	if err != nil {
+		return fmt.Errorf("write the log: %w", err)
+	}
+	if there, err := os.Stat(w.path); err != nil || !os.SameFile(mine, there) {
+		return w.open()
+	}
+	w.current.size = max(mine.Size()-headerSize, 0)
+	return nil
 }
 
 // firstSegment makes the segment to write to when there is none, which is also
@@ -84,6 +140,18 @@ func (w *Writer) Write(p []byte) (written int, err error) {
 	if w.current == nil {
 		return 0, os.ErrClosed
 	}
+	err = w.locked(func() error {
+		if err := w.refresh(); err != nil {
+			return err
+		}
+		written, err = w.write(p)
+		return err
+	})
+	return written, err
+}
+
+// write adds p to the current segment and those after it.
+func (w *Writer) write(p []byte) (written int, err error) {
 	for len(p) > 0 {
 		n := w.fits(p)
 		if n == 0 {
@@ -146,9 +214,9 @@ func (w *Writer) Close() error {
 	if w.current == nil {
 		return nil
 	}
-	file := w.current.file
+	err := errors.Join(w.current.file.Close(), w.dir.Close())
 	w.current = nil
-	if err := file.Close(); err != nil {
+	if err != nil {
 		return fmt.Errorf("close the log: %w", err)
 	}
 	return nil
