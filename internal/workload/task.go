@@ -23,6 +23,8 @@ type Task struct {
 	ReadWrite, ReadOnly []string
 	Connect             []uint16
 	Limits              confine.Limits
+	// Umask are the permissions that files it makes do not get; 0 stands for 022.
+	Umask uint32
 	// Output gets what it prints. When Output fails, the task is ended.
 	Output io.Writer
 }

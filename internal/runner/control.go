@@ -1,0 +1,154 @@
+package runner
+
+import (
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/m3o/ingress/internal/confine"
+	"github.com/m3o/ingress/internal/store"
+)
+
+// patience bounds how long a launcher waits for a line of a client, and a client
+// for an answer.
+const patience = 10 * time.Second
+
+// socketOf is where the launcher of a state file listens.
+func socketOf(stateFile string) string {
+	return strings.TrimSuffix(stateFile, ".json") + ".sock"
+}
+
+// listen opens the socket and writes the state file, in this order: whoever finds
+// the file can connect.
+func (l *launcher) listen(stateFile string) error {
+	var err error
+	if l.listener, err = net.Listen("unix", socketOf(stateFile)); err != nil {
+		return fmt.Errorf("listen for the ingress: %w", err)
+	}
+	if err := os.Chmod(socketOf(stateFile), 0o600); err != nil {
+		return fmt.Errorf("listen for the ingress: %w", err)
+	}
+	r := l.spec.Record
+	r.PID = os.Getpid()
+	if r.Born, err = bornAt(r.PID); err != nil {
+		return err
+	}
+	return writeRecord(stateFile, r)
+}
+
+// close removes what would lead to a launcher that is no more.
+func (l *launcher) close(stateFile string) {
+	_ = l.listener.Close() // removes the socket
+	_ = os.Remove(stateFile)
+}
+
+// serve answers on the socket until it is closed.
+func (l *launcher) serve() {
+	for {
+		conn, err := l.listener.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			time.Sleep(time.Second) // out of descriptors, for now
+			continue
+		}
+		go l.answer(conn)
+	}
+}
+
+// answer does what one connection asks. Only who knows the nonce is listened to.
+func (l *launcher) answer(conn net.Conn) {
+	_ = conn.SetDeadline(time.Now().Add(patience))
+	var r request
+	if err := readMessage(conn, &r); err != nil || subtle.ConstantTimeCompare([]byte(r.Nonce), []byte(l.spec.Record.Nonce)) != 1 {
+		_ = conn.Close()
+		return
+	}
+	if r.Do == doWatch {
+		l.watch(conn)
+		return
+	}
+	defer conn.Close()
+	var answer reply
+	switch r.Do {
+	case doListens:
+		listens, err := l.process.Listens(r.Port)
+		if answer.Listens = listens; err != nil {
+			answer.Error = err.Error()
+		}
+	case doStop:
+		l.stop(r.Grace)
+	default:
+		answer.Error = "unknown request " + r.Do
+	}
+	_ = writeMessage(conn, answer) // who does not wait for it does not miss it
+}
+
+// watch keeps the connection until the process ends, or the ingress does.
+func (l *launcher) watch(conn net.Conn) {
+	if writeMessage(conn, reply{}) != nil || conn.SetDeadline(time.Time{}) != nil {
+		_ = conn.Close()
+		return
+	}
+	l.mu.Lock()
+	l.watchers[conn] = true
+	if l.orphaned != nil {
+		l.orphaned.Stop()
+	}
+	l.mu.Unlock()
+	_, _ = conn.Read(make([]byte, 1)) // the ingress says nothing; it only ends
+	l.mu.Lock()
+	delete(l.watchers, conn)
+	alone := len(l.watchers) == 0
+	l.mu.Unlock()
+	_ = conn.Close()
+	if alone {
+		l.setOrphaned()
+	}
+}
+
+// setOrphaned begins the time after which a process that no ingress watches is
+// stopped: nobody can visit it then, as if it were idle.
+func (l *launcher) setOrphaned() {
+	if l.spec.Orphan <= 0 {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.orphaned = time.AfterFunc(l.spec.Orphan, func() {
+		l.mu.Lock()
+		alone := len(l.watchers) == 0
+		l.mu.Unlock()
+		if alone {
+			l.stop(stopGrace)
+		}
+	})
+}
+
+// announce tells those who watch how the process ended.
+func (l *launcher) announce(exit confine.Exit) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for conn := range l.watchers {
+		_ = conn.SetWriteDeadline(time.Now().Add(patience))
+		_ = writeMessage(conn, reply{Exit: &exit}) // one that has gone asks again after its restart
+	}
+}
+
+// writeRecord writes a state file that is never seen in part.
+func writeRecord(stateFile string, r record) error {
+	var text strings.Builder
+	if err := writeMessage(&text, r); err != nil {
+		return err
+	}
+	if err := store.WriteFile(stateFile, []byte(text.String())); err != nil {
+		return fmt.Errorf("write the state file %s: %w", filepath.Base(stateFile), err)
+	}
+	return nil
+}

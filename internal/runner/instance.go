@@ -1,0 +1,230 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/m3o/ingress/internal/confine"
+	"github.com/m3o/ingress/internal/logfile"
+)
+
+// Instance is a running process, seen through its launcher. It implements
+// workload.Instance.
+type Instance struct {
+	record
+	socket string
+	log    string
+	watch  net.Conn
+	done   chan struct{}
+	exit   confine.Exit
+}
+
+// vanished is how a process ended whose launcher did: the kernel ends it then.
+var vanished = confine.Exit{Code: -1, Excess: "the process that looked after it was ended"}
+
+// watch connects to a launcher and follows it until its process has ended.
+func (l *Local) watch(ctx context.Context, stateFile string, r record) (*Instance, error) {
+	i := &Instance{record: r, socket: socketOf(stateFile), done: make(chan struct{})}
+	conn, err := i.connect(ctx, request{Do: doWatch})
+	if err != nil {
+		return nil, err
+	}
+	var first reply
+	if err := readMessage(conn, &first); err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	if err := conn.SetDeadline(time.Time{}); err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	i.watch = conn
+	go func() {
+		defer close(i.done)
+		defer l.ports.give(r.Port)
+		defer conn.Close()
+		var last reply
+		if err := readMessage(conn, &last); err != nil || last.Exit == nil {
+			i.exit = vanished
+			return
+		}
+		i.exit = *last.Exit
+	}()
+	return i, nil
+}
+
+// connect sends a request on a connection of its own.
+func (i *Instance) connect(ctx context.Context, r request) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", i.socket)
+	if err != nil {
+		return nil, err
+	}
+	deadline, _ := ctx.Deadline()
+	r.Nonce = i.Nonce
+	if err := errors.Join(conn.SetDeadline(deadline), writeMessage(conn, r)); err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	return conn, nil
+}
+
+// ask sends a request and returns the answer.
+func (i *Instance) ask(ctx context.Context, r request) (reply, error) {
+	conn, err := i.connect(ctx, r)
+	if err != nil {
+		return reply{}, err
+	}
+	defer conn.Close()
+	var answer reply
+	if err := readMessage(conn, &answer); err != nil {
+		return reply{}, err
+	}
+	if answer.Error != "" {
+		return reply{}, errors.New(answer.Error)
+	}
+	return answer, nil
+}
+
+// Key implements workload.Instance.
+func (i *Instance) Key() string { return i.record.Key }
+
+// Version implements workload.Instance.
+func (i *Instance) Version() int64 { return i.record.Version }
+
+// Revision implements workload.Instance.
+func (i *Instance) Revision() int64 { return i.record.Revision }
+
+// Addr implements workload.Instance.
+func (i *Instance) Addr() netip.AddrPort { return netip.AddrPortFrom(loopback, i.Port) }
+
+// Started implements workload.Instance.
+func (i *Instance) Started() time.Time { return i.record.Started }
+
+// Done implements workload.Instance.
+func (i *Instance) Done() <-chan struct{} { return i.done }
+
+// Exit implements workload.Instance.
+func (i *Instance) Exit() confine.Exit { return i.exit }
+
+// Stop implements workload.Instance.
+func (i *Instance) Stop(ctx context.Context, grace time.Duration) error {
+	if _, err := i.ask(ctx, request{Do: doStop, Grace: grace}); err != nil {
+		select {
+		case <-i.done:
+			return nil
+		default:
+			return fmt.Errorf("stop version %d of %s: %w", i.Version(), i.Key(), err)
+		}
+	}
+	select {
+	case <-i.done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Ready implements workload.Instance.
+func (i *Instance) Ready(ctx context.Context, health string) error {
+	if err := i.listening(ctx); err != nil {
+		return err
+	}
+	if health == "" {
+		return nil
+	}
+	return i.healthy(ctx, health)
+}
+
+// The pauses between tries: short at first, since what wakes fast should not wait
+// for us.
+const (
+	firstPause = time.Millisecond
+	lastPause  = 50 * time.Millisecond
+)
+
+// listening waits until the process itself accepts connections.
+func (i *Instance) listening(ctx context.Context) error {
+	return i.retry(ctx, fmt.Sprintf("it did not listen on port %d, which the variable PORT names", i.Port), func() (bool, error) {
+		conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", i.Addr().String())
+		if err != nil {
+			return false, nil // not yet
+		}
+		_ = conn.Close()
+		answer, err := i.ask(ctx, request{Do: doListens, Port: i.Port})
+		if err != nil {
+			return false, nil // its end, if that is it, is noticed elsewhere
+		}
+		if !answer.Listens {
+			return false, fmt.Errorf("another program listens on port %d, which it was given; try again", i.Port)
+		}
+		return true, nil
+	})
+}
+
+// healthy waits until the path answers with a status below 400.
+func (i *Instance) healthy(ctx context.Context, path string) error {
+	client := &http.Client{
+		Transport:     &http.Transport{DisableKeepAlives: true},
+		Timeout:       5 * time.Second,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	last := "no answer"
+	return i.retry(ctx, "its health path "+path+" did not answer well", func() (bool, error) {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+i.Addr().String()+"/"+strings.TrimPrefix(path, "/"), nil)
+		if err != nil {
+			return false, fmt.Errorf("the health path %q is not one: %w", path, err)
+		}
+		res, err := client.Do(req)
+		if err != nil {
+			return false, nil
+		}
+		_ = res.Body.Close()
+		if last = res.Status; res.StatusCode >= 400 {
+			return false, nil
+		}
+		return true, nil
+	}, &last)
+}
+
+// retry tries until it succeeds, fails for good, the process ends or ctx does.
+func (i *Instance) retry(ctx context.Context, missed string, try func() (bool, error), last ...*string) error {
+	for pause := firstPause; ; pause = min(2*pause, lastPause) {
+		if ok, err := try(); ok || err != nil {
+			return err
+		}
+		select {
+		case <-i.done:
+			return i.explain(i.exit.String())
+		case <-ctx.Done():
+			for _, detail := range last {
+				missed += " (" + *detail + ")"
+			}
+			return i.explain(missed)
+		case <-time.After(pause):
+		}
+	}
+}
+
+// What an error repeats of the log.
+const (
+	tailLines = 20
+	tailBytes = 2 << 10
+)
+
+// explain adds the last lines of the log to a reason.
+func (i *Instance) explain(reason string) error {
+	tail, err := logfile.Tail(i.log, tailLines, tailBytes)
+	text := strings.TrimSpace(string(tail))
+	if err != nil || text == "" {
+		return errors.New(reason + "; it printed nothing")
+	}
+	return errors.New(reason + "; it printed last:\n" + text)
+}
