@@ -290,3 +290,23 @@ func removeGroup(path string) error {
 		<-pause.C
 	}
 }
+
+// Sweep removes control groups that launchers left behind when they were killed.
+// It is called when the ingress starts: a tree with a process in it is not
+// touched, nor is one that may just be starting.
+func Sweep() {
+	for _, h := range hierarchies() {
+		dir := filepath.Join(h.base, groupsDir)
+		list, err := os.ReadDir(dir)
+		if err != nil {
+			continue // there are none
+		}
+		for _, e := range list {
+			info, err := e.Info()
+			if err == nil && e.IsDir() && time.Since(info.ModTime()) > time.Minute {
+				_ = unix.Rmdir(filepath.Join(dir, e.Name())) // refused when it is in use
+			}
+		}
+		_ = unix.Rmdir(dir)
+	}
+}

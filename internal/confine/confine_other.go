@@ -112,6 +112,9 @@ func (p *Process) Usage() (Usage, error) {
 	return Usage{}, fmt.Errorf("usage of %s: %w", p.policy.Name, errors.ErrUnsupported)
 }
 
+// Sweep has nothing to remove outside Linux.
+func Sweep() {}
+
 // Probe says what confinement consists of here.
 func Probe(_ ...string) []Measure {
 	const advice = "run the ingress on Linux to keep apps from each other"

@@ -134,16 +134,12 @@ func (p *Process) finish(waited error) {
 
 	p.mu.Lock()
 	p.collected = true
-	status, collected := p.tree.collect()
+	status, usage, collected := p.tree.collect()
 	excess := p.excess
 	p.mu.Unlock()
 
-	switch {
-	case excess != "":
-	case starved:
-		excess = p.memoryExcess()
-	case collected == nil && status.Signaled() && status.Signal() == unix.SIGXFSZ:
-		excess = p.diskExcess()
+	if excess == "" {
+		excess = p.excessOf(status, usage, starved)
 	}
 	err = errors.Join(err, collected, p.tree.groups.remove())
 	p.tree.forget()
@@ -153,6 +149,21 @@ func (p *Process) finish(waited error) {
 	}
 	p.left = err
 	close(p.done)
+}
+
+// excessOf tells from how a process ended which limit did it.
+func (p *Process) excessOf(status unix.WaitStatus, usage unix.Rusage, starved bool) string {
+	limits := p.policy.Limits
+	// Without a control group a process is refused memory well above the limit, and
+	// most then end by themselves, before the watcher's next look.
+	refused := limits.Memory > 0 && !p.tree.groups.has("memory") && usage.Maxrss<<10 > limits.Memory
+	switch {
+	case starved, refused && status != 0:
+		return p.memoryExcess()
+	case limits.Disk > 0 && status.Signaled() && status.Signal() == unix.SIGXFSZ:
+		return p.diskExcess()
+	}
+	return ""
 }
 
 func (p *Process) memoryExcess() string {

@@ -174,15 +174,16 @@ func (t *tree) awaitMain() error {
 
 // collect takes the exit status of the tree's first process. There are no
 // members from then on.
-func (t *tree) collect() (unix.WaitStatus, error) {
+func (t *tree) collect() (unix.WaitStatus, unix.Rusage, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.collected = true
 	var status unix.WaitStatus
+	var usage unix.Rusage
 	for {
-		_, err := unix.Wait4(t.main, &status, 0, nil)
+		_, err := unix.Wait4(t.main, &status, 0, &usage)
 		if !errors.Is(err, unix.EINTR) {
-			return status, err
+			return status, usage, err
 		}
 	}
 }

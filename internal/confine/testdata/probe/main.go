@@ -41,6 +41,7 @@ var acts = map[string]func([]string) error{
 	"read":  func(a []string) error { b, err := os.ReadFile(a[0]); fmt.Printf("read %d bytes\n", len(b)); return err },
 	"write": func(a []string) error { return os.WriteFile(a[0], []byte("x"), 0o666) },
 	"list":  func(a []string) error { _, err := os.ReadDir(a[0]); return err },
+	"link":  func(a []string) error { _, err := os.Readlink(a[0]); return err },
 	"stat":  func(a []string) error { _, err := os.Stat(a[0]); return err },
 	"run": func(a []string) error {
 		out, err := exec.Command(a[0], a[1:]...).CombinedOutput()
@@ -249,7 +250,9 @@ func unnamed(a []string) error {
 func stubborn([]string) error {
 	signal.Ignore(syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	fmt.Println("ignoring")
-	select {}
+	for {
+		unix.Pause()
+	}
 }
 
 // escape leaves a stubborn process in a session of its own, without parents.
@@ -262,7 +265,9 @@ func escape(a []string) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	select {}
+	for {
+		unix.Pause()
+	}
 }
 
 // daemon leaves a process behind and ends.
