@@ -8,6 +8,10 @@ import (
 	"github.com/m3o/ingress/internal/workload"
 )
 
+// adoptsAtOnce is how many workloads are started at a time when the ingress
+// starts.
+const adoptsAtOnce = 4
+
 // Intent is what is stored of a workload that has a current version.
 type Intent struct {
 	// Key names the workload. Version and Revision are those of its current

@@ -137,7 +137,6 @@ func (a *Activator) hopeless(e *entry, deadline time.Duration) error {
 		return nil
 	}
 	c := e.crashes
-	c.failure.used = a.instant()
 	if e.retry == nil {
 		e.tryAgain()
 		if c.looping && e.state == idle {

@@ -12,14 +12,11 @@ import (
 
 // The states the Activator reports; workload.Ready and workload.Failed besides.
 const (
-	starting     workload.State = "starting"
-	idle         workload.State = "idle"
-	draining     workload.State = "draining"
-	halted       workload.State = "stopped"
-	crashLooped  workload.State = "crash-looping"
-	sweepEvery                  = time.Second
-	shortDrain                  = 5 * time.Second
-	adoptsAtOnce                = 4
+	starting    workload.State = "starting"
+	idle        workload.State = "idle"
+	draining    workload.State = "draining"
+	halted      workload.State = "stopped"
+	crashLooped workload.State = "crash-looping"
 )
 
 // entry is what is known of a workload. It is kept small, because most workloads

@@ -6,6 +6,9 @@ import (
 	"time"
 )
 
+// sweepEvery is how often the Activator looks for what nobody uses.
+const sweepEvery = time.Second
+
 // Run stops what nobody uses until ctx ends.
 func (a *Activator) Run(ctx context.Context) {
 	if !a.begin() {

@@ -95,7 +95,11 @@ func (a *Activator) admit(e *entry) (*running, *waiter, error) {
 	if r != nil && len(e.waiters) == 0 && r.admits() {
 		return r, nil, nil
 	}
-	deadline := a.instant() + a.WakeTimeout
+	now := a.instant()
+	if e.crashes != nil {
+		e.crashes.failure.used = now
+	}
+	deadline := now + a.WakeTimeout
 	if err := a.hopeless(e, deadline); err != nil {
 		return nil, nil, err
 	}

@@ -3,7 +3,11 @@ package activator
 import (
 	"context"
 	"slices"
+	"time"
 )
+
+// shortDrain is how long requests to a workload that was removed may take to end.
+const shortDrain = 5 * time.Second
 
 // Remove ends the workload key, which was deleted or is reached elsewhere from
 // now on. New requests and those that wait are refused at once, those under way

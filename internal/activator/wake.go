@@ -207,11 +207,15 @@ func (a *Activator) woken(e *entry, w *wake, release workload.Release, r *runnin
 	}
 	defer e.mu.Unlock()
 	e.wake = nil
+	used := a.instant() - took
+	if e.crashes != nil { // to be started again is not to be used
+		used = e.crashes.failure.used
+	}
 	if err != nil {
 		a.metrics.starts.WithLabelValues(startFailed).Inc()
 		a.failed(e, failure{
 			version: release.Version, reason: err.Error(),
-			idle: a.idleTimeout(release.Settings), used: a.instant() - took,
+			idle: a.idleTimeout(release.Settings), used: used,
 		})
 		return
 	}
@@ -219,6 +223,7 @@ func (a *Activator) woken(e *entry, w *wake, release workload.Release, r *runnin
 	if !adopted && r.instance != nil {
 		a.coldStart(e, r, took)
 	}
+	r.used.Store(int64(used))
 	e.install(r, w.why)
 	a.notice(e)
 }
