@@ -1,0 +1,123 @@
+package builder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/m3o/ingress/internal/confine"
+	"github.com/m3o/ingress/internal/workload"
+)
+
+// shell runs commands that authors wrote as text.
+const shell = "/bin/sh"
+
+// job is one build under way.
+type job struct {
+	Request
+	builder *Builder
+	code    *folder
+	log     *buildLog
+}
+
+// step is one command of a build.
+type step struct {
+	// name is what errors call it, such as "go build"; shown the command as the log
+	// shows it, or empty for the words of args after the first's base name.
+	name, shown string
+	// args is the command; args[0] is an absolute path.
+	args []string
+	// tools is the language it needs; env what it needs besides the owner's
+	// environment, and over it.
+	tools toolchain
+	env   map[string]string
+}
+
+// umask lets other users of the tenant's group change what a step leaves in the
+// tenant's cache: each app of the tenant may have a user of its own.
+const umask = `umask 002 && exec "$@"`
+
+// run runs a step to its end, and says in the log that it did.
+func (j *job) run(ctx context.Context, s step) error {
+	j.log.begin(s.command())
+	begun := time.Now()
+	exit, err := j.builder.options.Tasks.Run(ctx, j.task(s))
+	took := spent(time.Since(begun))
+	over, unwritten := j.log.state()
+	switch {
+	case unwritten != nil:
+		return fmt.Errorf("writing the build log: %w", unwritten)
+	case over:
+		return &Error{Step: s.name, Reason: fmt.Sprintf("%v: more than %s", errOutput, size(j.builder.options.OutputBytes))}
+	case ctx.Err() != nil:
+		return &Error{Step: s.name, Reason: context.Cause(ctx).Error()}
+	case err != nil:
+		return fmt.Errorf("running %s: %w", s.name, err)
+	case exit != (confine.Exit{}):
+		j.log.printf("(failed after %s)", took)
+		return &Error{Step: s.name, Reason: reason(exit) + j.log.ending()}
+	}
+	j.log.printf("(%s)", took)
+	return nil
+}
+
+// reason says how a step ended, without the "it" that an error does not need.
+func reason(exit confine.Exit) string {
+	if exit.Excess == "" && exit.Signal == "" {
+		return fmt.Sprintf("exit code %d", exit.Code)
+	}
+	return exit.String()
+}
+
+// command is the step as the log shows it.
+func (s step) command() string {
+	if s.shown != "" {
+		return s.shown
+	}
+	return strings.Join(append([]string{filepath.Base(s.args[0])}, s.args[1:]...), " ")
+}
+
+func (j *job) task(s step) workload.Task {
+	return workload.Task{
+		Name: j.Name,
+		Args: append([]string{shell, "-c", umask, "sh"}, s.args...),
+		Env: environ(map[string]string{"LANG": "C.UTF-8", "TERM": "dumb", "NO_COLOR": "1"},
+			j.builder.options.Env, j.Env, s.env,
+			map[string]string{"PATH": joinPath(s.tools.bins()...), "HOME": j.Home, "TMPDIR": j.Temp}),
+		Dir:       j.Code,
+		User:      j.User,
+		ReadWrite: []string{j.Code, j.Temp, j.Cache, j.Home},
+		ReadOnly:  s.tools.roots,
+		Connect:   j.builder.options.Egress,
+		Limits:    j.builder.options.Limits,
+		Output:    j.log,
+	}
+}
+
+// find returns the tools of a language, or an *Error that says what this machine
+// lacks.
+func (j *job) find(ctx context.Context, language string) (toolchain, error) {
+	found, err := j.builder.tools.find(ctx, language)
+	var missing *missingError
+	if errors.As(err, &missing) {
+		return toolchain{}, refuse("%v", missing)
+	}
+	return found, err
+}
+
+// inCode returns the absolute path of something in the code folder.
+func (j *job) inCode(name string) string { return filepath.Join(j.Code, filepath.FromSlash(name)) }
+
+// inCache returns the absolute path of something in the tenant's cache.
+func (j *job) inCache(name string) string { return filepath.Join(j.Cache, name) }
+
+// size says a number of bytes as people would.
+func size(n int64) string {
+	if n >= 1<<20 {
+		return fmt.Sprintf("%d MiB", n>>20)
+	}
+	return fmt.Sprintf("%d bytes", n)
+}
