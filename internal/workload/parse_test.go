@@ -138,7 +138,7 @@ func FuzzParseBackend(f *testing.F) {
 
 var repos = map[string]bool{
 	"https://github.com/m3o/m3o":               true,
-	"https://user:pass@git.example/x.git":      true,
+	"https://user:pass@git.example/x.git":      false,
 	"ssh://git@git.example:2222/x/y.git":       true,
 	"git://git.example/x":                      true,
 	"git@github.com:m3o/m3o.git":               true,
