@@ -186,10 +186,10 @@ func dangling(err error) bool {
 	return errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ELOOP) || errors.Is(err, syscall.ENOTDIR)
 }
 
-// openFile opens a file for reading without following a link or waiting for a
-// pipe: what was a file a moment ago may be something else.
+// openFile opens a file for reading without waiting for a pipe: what was a file a
+// moment ago may be something else.
 func openFile(root *os.Root, name string) (*os.File, error) {
-	return root.OpenFile(name, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	return root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 }
 
 // inside reports whether a link's target is beneath the top, as text.
