@@ -25,9 +25,9 @@ type Plan struct {
 	Args []string
 	// Env are variables the command needs, which those of the owner may override.
 	Env map[string]string
-	// Compile is a command to run once beforehand, Compile[0] a program's name;
-	// nil when there is nothing to compile.
-	Compile []string
+	// Compile are commands to run once beforehand, one after the other, each with
+	// a program's name first; none when there is nothing to compile.
+	Compile [][]string
 }
 
 // language is what differs between the runtimes.
@@ -44,6 +44,7 @@ type language struct {
 func languages() []language {
 	same := func(name string) string { return name }
 	return []language{
+		{"go", "main.go", upperFirst, prepareGo},
 		{"nodejs", "index.js", same, prepareNode},
 		{"python", "main.py", same, preparePython},
 	}

@@ -3,7 +3,6 @@ package adapter
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"path"
 	"strings"
 )
@@ -69,17 +68,9 @@ func (s source) packageMain() (string, error) {
 	if !s.isFile("package.json") {
 		return "", nil
 	}
-	f, err := s.root.Open("package.json")
+	raw, err := s.read("package.json", maxManifest)
 	if err != nil {
-		return "", fmt.Errorf("read package.json: %w", err)
-	}
-	defer f.Close()
-	raw, err := io.ReadAll(io.LimitReader(f, maxManifest+1))
-	if err != nil {
-		return "", fmt.Errorf("read package.json: %w", err)
-	}
-	if len(raw) > maxManifest {
-		return "", fmt.Errorf("package.json is longer than %d bytes", maxManifest)
+		return "", err
 	}
 	return parseMain(raw)
 }

@@ -12,7 +12,7 @@ import (
 // The patterns name the files: a folder's would leave out __init__.py and take
 // what Python keeps beside its source.
 //
-//go:embed nodejs/*.cjs python/*.py python/*/*.py
+//go:embed golang/*.txt nodejs/*.cjs python/*.py python/*/*.py
 var adapters embed.FS
 
 // source is the folder with the function's source. Everything in it was chosen
