@@ -92,8 +92,11 @@ type Backend struct {
 	Key string
 	// Tenant owns it.
 	Tenant string
-	// State is the workload's.
-	State State
-	// URL is the address; the zero URL unless the state is Ready.
+	// Managed reports whether it runs here: an Activator knows its address.
+	Managed bool
+	// State and Reason are the workload's.
+	State  State
+	Reason string
+	// URL is the address of a registered backend; the zero URL for a managed one.
 	URL url.URL
 }

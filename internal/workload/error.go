@@ -17,6 +17,22 @@ var (
 	ErrName = errors.New("invalidate name format")
 	// ErrReserved: the name is held by another tenant, or by the platform.
 	ErrReserved = errors.New("name already reserved")
+	// ErrSuperseded: the version is no longer wanted, because another one was asked
+	// for since. Whoever deploys it stops and cleans up.
+	ErrSuperseded = errors.New("superseded by another version")
+	// ErrNoVersion: the workload has no version of that number, or none to roll
+	// back to.
+	ErrNoVersion = errors.New("there is no such version")
+	// ErrPruned: the version's folder was removed to make room.
+	ErrPruned = errors.New("the version was removed to make room; deploy its source again")
+	// ErrIsCurrent: the version is the current one already.
+	ErrIsCurrent = errors.New("the version is the current one already")
+	// ErrNeverBuilt: the version has nothing to start.
+	ErrNeverBuilt = errors.New("the version was never built")
+	// ErrRegistered: it cannot be done to a registered backend.
+	ErrRegistered = errors.New("it is a registered backend, which is built and runs elsewhere")
+	// ErrUploadAgain: an uploaded source cannot be deployed a second time.
+	ErrUploadAgain = errors.New("its source was uploaded, and is not kept; upload it again")
 	// ErrScope: the caller's key may not register backends.
 	ErrScope = errors.New("the key lacks the scope " + api.ScopeBackend)
 )
@@ -40,6 +56,21 @@ type QuotaError struct {
 
 // Error implements error.
 func (e *QuotaError) Error() string { return "deployment limit reached: " + e.Reason }
+
+// NotDeployedError says that a workload is there and no version of it is current.
+type NotDeployedError struct {
+	// State and Reason are those of the version asked for last.
+	State  State
+	Reason string
+}
+
+// Error implements error.
+func (e *NotDeployedError) Error() string {
+	if e.Reason == "" {
+		return "nothing is deployed yet: " + string(e.State)
+	}
+	return "nothing is deployed: " + string(e.State) + ": " + e.Reason
+}
 
 func invalid(field, format string, args ...any) error {
 	return &InvalidError{Field: field, Reason: fmt.Sprintf(format, args...)}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/m3o/ingress/internal/api"
@@ -38,6 +39,19 @@ type Options struct {
 	// Now defaults to time.Now, Suffix to eight random letters and digits.
 	Now    func() time.Time
 	Suffix func() string
+	// Layout is where versions, logs and uploads are.
+	Layout Layout
+	// Log gets what nobody else can be told; it defaults to slog.Default.
+	Log *slog.Logger
+	// PublicURL returns where visitors reach an id; Resolve answers it for what
+	// runs here.
+	PublicURL func(id string) string
+	// MaxUpload is the most bytes of one upload; 512 MiB by default.
+	MaxUpload int64
+	// SwitchUser gives each workload a user of its own, which only root can.
+	// FirstUID is the first number for them, 1,900,000,000 by default.
+	SwitchUser bool
+	FirstUID   uint32
 }
 
 // NewRegistry returns the registry of a kind. Any number may share a database.
@@ -64,8 +78,14 @@ type Spec struct {
 	Name string
 	// Region is one of Regions.
 	Region string
-	// Backend is the URL to register, as the caller gave it.
+	// Backend is the URL to register, as the caller gave it. Exactly one of Backend
+	// and Source is set.
 	Backend string
+	// Source is what to build and run, Program what a function is written in.
+	Source  Source
+	Program Program
+	// Settings are how it is run; DefaultSettings are a good beginning.
+	Settings Settings
 	// Env is its environment.
 	Env map[string]string
 }
@@ -85,9 +105,7 @@ func (r *Registry) Create(ctx context.Context, caller api.Caller, spec Spec) (Wo
 		return Workload{}, err
 	}
 	w := record{Workload: Workload{Tenant: caller.Tenant, Name: spec.Name, Region: spec.Region, Backend: backend}}
-	if w.State, err = w.State.enter(Ready); err != nil {
-		return Workload{}, err
-	}
+	w.State = Ready
 	err = r.db.Write(ctx, func(tx *store.Tx) error { return r.create(ctx, tx, caller, &w, spec.Env) })
 	if err != nil {
 		return Workload{}, err
@@ -139,6 +157,16 @@ func (r *Registry) checkQuota(ctx context.Context, tx *store.Tx, caller api.Call
 type Update struct {
 	// Backend is the new URL to register.
 	Backend string
+	// Source, unless it is the zero Source, is deployed as a new version. Redeploy
+	// makes a new version of the old source.
+	Source   Source
+	Redeploy bool
+	// Program replaces what a function is written in, by a new version.
+	Program *Program
+	// HealthPath, IdleTimeout and Concurrency replace those of the Settings.
+	HealthPath  *string
+	IdleTimeout *time.Duration
+	Concurrency *int
 	// Env replaces the whole environment, but for values that are Hidden.
 	Env map[string]string
 }
@@ -176,9 +204,7 @@ func (r *Registry) Update(ctx context.Context, caller api.Caller, name string, u
 
 func (r *Registry) apply(w *record, u Update) (err error) {
 	if u.Backend != "" {
-		if w.State, err = w.State.enter(Ready); err != nil {
-			return err
-		}
+		w.State = Ready
 		w.Backend, w.Reason = u.Backend, ""
 	}
 	if len(u.Env) > 0 {

@@ -134,3 +134,6 @@ type Journal interface {
 	// Entered notes that a version of the workload key entered a state, and why.
 	Entered(key string, version int64, state State, reason string)
 }
+
+// DefaultSettings are those of workloads whose owner chose nothing.
+func DefaultSettings() Settings { return Settings{IdleTimeout: DefaultIdle} }

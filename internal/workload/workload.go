@@ -40,18 +40,42 @@ type Workload struct {
 	Tenant string
 	// Name is what the tenant calls it; the id is the name, or begins with it.
 	Name string
-	// State is what it is doing; Reason says why it failed.
+	// State is what it is doing, and Reason why: that of the current version, or,
+	// where there is none, of Newest. A registered backend is Ready.
 	State  State
 	Reason string
 	// Region is where it runs.
 	Region string
-	// Backend is the registered URL.
+	// Backend is the registered URL; empty for a workload that runs here.
 	Backend string
+	// Source and Program are those of the version asked for last.
+	Source  Source
+	Program Program
+	// Settings are how it is run.
+	Settings Settings
+	// Current is the number of the version that answers requests; 0 when none does
+	// or it is a registered backend.
+	Current int64
+	// Revision grows with each change of environment or settings.
+	Revision int64
+	// Newest is the version asked for last: the highest number, unless a rollback
+	// named an older one since. It is nil for a registered backend, but for one
+	// that a version is to replace.
+	Newest *Version
 	// Env has the names of its environment variables, sorted. The values stay
 	// sealed in the store.
 	Env []string
 	// Created and Updated are UTC.
 	Created, Updated time.Time
+}
+
+// Managed reports whether it runs here, and is no registered backend.
+func (w Workload) Managed() bool { return w.Backend == "" }
+
+// Updating reports whether there is something that answers requests and a
+// version that is to replace it is on its way.
+func (w Workload) Updating() bool {
+	return (w.Current != 0 || !w.Managed()) && w.Newest != nil && w.Newest.Number != w.Current && w.Newest.State.OnItsWay()
 }
 
 // HiddenEnv returns the environment as it may be shown: every value Hidden.
