@@ -3,6 +3,7 @@ package workload
 import (
 	"errors"
 	"fmt"
+	"net/http"
 
 	"github.com/m3o/ingress/internal/api"
 )
@@ -92,6 +93,10 @@ func Refusal(method string, err error) error {
 		return api.BadRequest(method, "%v", ErrName)
 	case errors.Is(err, ErrReserved):
 		return api.BadRequest(method, "%v", ErrReserved)
+	case errors.Is(err, ErrNoVersion):
+		return &api.Error{ID: method, Code: http.StatusNotFound, Detail: ErrNoVersion.Error()}
+	case errors.Is(err, ErrPruned), errors.Is(err, ErrIsCurrent), errors.Is(err, ErrNeverBuilt), errors.Is(err, ErrRegistered), errors.Is(err, ErrUploadAgain):
+		return api.BadRequest(method, "%v", err)
 	case errors.As(err, &invalid):
 		return api.BadRequest(method, "%v", invalid)
 	case errors.As(err, &quota):

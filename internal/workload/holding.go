@@ -60,6 +60,14 @@ func (r *Registry) takeID(ctx context.Context, tx *store.Tx, caller api.Caller, 
 // be in the way: the tenant's own and that of the name.
 func (r *Registry) dropLapsed(ctx context.Context, tx *store.Tx, tenant, name string, now time.Time) error {
 	_, err := tx.ExecContext(ctx, `
+		DELETE FROM identities WHERE owner IN (
+			SELECT kind || '/' || id || '/' || tenant FROM workload_ids
+			WHERE kind = $1 AND (id = $2 OR tenant = $3) AND used_until <= $4 AND reserved_until <= $4)`,
+		string(r.kind), name, tenant, now.UnixNano())
+	if err != nil {
+		return fmt.Errorf("drop lapsed identities: %w", err)
+	}
+	_, err = tx.ExecContext(ctx, `
 		DELETE FROM workload_ids
 		WHERE kind = $1 AND (id = $2 OR tenant = $3) AND used_until <= $4 AND reserved_until <= $4`,
 		string(r.kind), name, tenant, now.UnixNano())

@@ -13,18 +13,28 @@ import (
 
 // Registry keeps the workloads of one kind, and who holds which id. Its methods
 // are safe for concurrent use, by several processes on one database as well, and
-// none but Backend sees anything of another tenant.
+// those that take a caller see nothing of another tenant, but for Resolve. The
+// others are for the parts of the ingress that route, deploy and run.
 //
 // Errors are those of error.go for whatever a caller did wrong; all others are
 // the store's.
 type Registry struct {
-	kind    Kind
-	db      *store.DB
-	sealer  *store.Sealer
-	rules   BackendRules
-	regions Regions
-	now     func() time.Time
-	suffix  func() string
+	kind      Kind
+	db        *store.DB
+	sealer    *store.Sealer
+	rules     BackendRules
+	regions   Regions
+	now       func() time.Time
+	suffix    func() string
+	layout    Layout
+	log       *slog.Logger
+	publicURL func(id string) string
+	maxUpload int64
+
+	switchUser bool
+	firstUID   uint32
+
+	journal *journal
 }
 
 // Options are a Registry's collaborators.
@@ -46,7 +56,7 @@ type Options struct {
 	// PublicURL returns where visitors reach an id; Resolve answers it for what
 	// runs here.
 	PublicURL func(id string) string
-	// MaxUpload is the most bytes of one upload; 512 MiB by default.
+	// MaxUpload is the most bytes of one upload; 256 MiB by default.
 	MaxUpload int64
 	// SwitchUser gives each workload a user of its own, which only root can.
 	// FirstUID is the first number for them, 1,900,000,000 by default.
@@ -56,7 +66,11 @@ type Options struct {
 
 // NewRegistry returns the registry of a kind. Any number may share a database.
 func NewRegistry(kind Kind, o Options) *Registry {
-	r := &Registry{kind: kind, db: o.DB, sealer: o.Sealer, rules: o.Rules, regions: o.Regions, now: o.Now, suffix: o.Suffix}
+	r := &Registry{
+		kind: kind, db: o.DB, sealer: o.Sealer, rules: o.Rules, regions: o.Regions, now: o.Now, suffix: o.Suffix,
+		layout: o.Layout, log: o.Log, publicURL: o.PublicURL, maxUpload: o.MaxUpload,
+		switchUser: o.SwitchUser, firstUID: o.FirstUID, journal: newJournal(),
+	}
 	if len(r.regions) == 0 {
 		r.regions = DefaultRegions()
 	}
@@ -65,6 +79,18 @@ func NewRegistry(kind Kind, o Options) *Registry {
 	}
 	if r.suffix == nil {
 		r.suffix = randomSuffix
+	}
+	if r.log == nil {
+		r.log = slog.Default()
+	}
+	if r.publicURL == nil {
+		r.publicURL = func(string) string { return "" }
+	}
+	if r.maxUpload == 0 {
+		r.maxUpload = maxUpload
+	}
+	if r.firstUID == 0 {
+		r.firstUID = firstUID
 	}
 	return r
 }
@@ -90,32 +116,52 @@ type Spec struct {
 	Env map[string]string
 }
 
-// Create makes a workload and returns it, ready. Its id is the name, or, when
-// another tenant holds that, the name with a suffix; a name used before by the
-// tenant and not yet given away gets its old id back.
+// Create makes a workload and returns it: ready when a backend is registered,
+// with a first version that is pending when there is a source. Its id is the
+// name, or, when another tenant holds that, the name with a suffix; a name used
+// before by the tenant and not yet given away gets its old id back.
 func (r *Registry) Create(ctx context.Context, caller api.Caller, spec Spec) (Workload, error) {
-	if err := CheckName(spec.Name); err != nil {
+	if err := spec.check(); err != nil {
 		return Workload{}, err
 	}
-	if err := checkEnv(spec.Env); err != nil {
-		return Workload{}, err
+	w := record{Workload: Workload{Tenant: caller.Tenant, Name: spec.Name, Region: spec.Region, Settings: spec.Settings}}
+	if spec.Source.IsZero() {
+		backend, err := r.admitBackend(ctx, caller, spec.Backend)
+		if err != nil {
+			return Workload{}, err
+		}
+		w.Backend = backend
 	}
-	backend, err := r.admitBackend(ctx, caller, spec.Backend)
+	err := r.write(ctx, func(tx *store.Tx) error { return r.create(ctx, tx, caller, &w, spec) })
 	if err != nil {
 		return Workload{}, err
 	}
-	w := record{Workload: Workload{Tenant: caller.Tenant, Name: spec.Name, Region: spec.Region, Backend: backend}}
-	w.State = Ready
-	err = r.db.Write(ctx, func(tx *store.Tx) error { return r.create(ctx, tx, caller, &w, spec.Env) })
-	if err != nil {
-		return Workload{}, err
-	}
+	w.derive()
 	return w.Workload, nil
 }
 
-// create takes an id and writes the row; the times are those of the transaction,
+func (s Spec) check() error {
+	if err := CheckName(s.Name); err != nil {
+		return err
+	}
+	if err := checkEnv(s.Env); err != nil {
+		return err
+	}
+	if err := s.Settings.check(); err != nil {
+		return err
+	}
+	if s.Source.IsZero() {
+		return nil
+	}
+	if s.Backend != "" {
+		return invalid("source", "a workload has a backend or a source, and not both")
+	}
+	return errors.Join(s.Source.check(), s.Program.check())
+}
+
+// create takes an id and writes the rows; the times are those of the transaction,
 // so that the order of creation is the order of commits.
-func (r *Registry) create(ctx context.Context, tx *store.Tx, caller api.Caller, w *record, env map[string]string) error {
+func (r *Registry) create(ctx context.Context, tx *store.Tx, caller api.Caller, w *record, spec Spec) error {
 	if _, err := r.find(ctx, tx, caller.Tenant, w.Name); err == nil {
 		return ErrExists
 	} else if !errors.Is(err, ErrNotFound) {
@@ -129,12 +175,20 @@ func (r *Registry) create(ctx context.Context, tx *store.Tx, caller api.Caller, 
 	if err != nil {
 		return err
 	}
-	w.ID, w.Created, w.Updated = id, now, now
-	if w.env, err = sealEnv(r.sealer, r.kind, id, env, nil); err != nil {
+	w.ID, w.Created, w.Updated, w.Revision = id, now, now, 1
+	if w.env, err = sealEnv(r.sealer, r.kind, id, spec.Env, nil); err != nil {
 		return err
 	}
 	w.Env = w.env.names()
 	if err := r.insert(ctx, tx, *w); err != nil {
+		return err
+	}
+	if w.Managed() {
+		if err := r.addVersion(ctx, tx, caller, w, spec.Source, spec.Program); err != nil {
+			return err
+		}
+	}
+	if err := r.save(ctx, tx, *w); err != nil {
 		return err
 	}
 	return tx.Changed(ctx, string(r.kind), id)
@@ -153,73 +207,11 @@ func (r *Registry) checkQuota(ctx context.Context, tx *store.Tx, caller api.Call
 	return nil
 }
 
-// Update is what changes in a workload; what is empty stays.
-type Update struct {
-	// Backend is the new URL to register.
-	Backend string
-	// Source, unless it is the zero Source, is deployed as a new version. Redeploy
-	// makes a new version of the old source.
-	Source   Source
-	Redeploy bool
-	// Program replaces what a function is written in, by a new version.
-	Program *Program
-	// HealthPath, IdleTimeout and Concurrency replace those of the Settings.
-	HealthPath  *string
-	IdleTimeout *time.Duration
-	Concurrency *int
-	// Env replaces the whole environment, but for values that are Hidden.
-	Env map[string]string
-}
-
-// Update changes a workload of the caller's. A new backend is in force for every
-// request that begins after Update has returned.
-func (r *Registry) Update(ctx context.Context, caller api.Caller, name string, u Update) error {
-	if err := checkEnv(u.Env); err != nil {
-		return err
-	}
-	if u.Backend != "" {
-		backend, err := r.admitBackend(ctx, caller, u.Backend)
-		if err != nil {
-			return err
-		}
-		u.Backend = backend
-	}
-	return r.db.Write(ctx, func(tx *store.Tx) error {
-		w, err := r.find(ctx, tx, caller.Tenant, name)
-		if err != nil {
-			return err
-		}
-		if u.Backend == "" && len(u.Env) == 0 {
-			return nil
-		}
-		if err := r.apply(&w, u); err != nil {
-			return err
-		}
-		if err := r.save(ctx, tx, w); err != nil {
-			return err
-		}
-		return tx.Changed(ctx, string(r.kind), w.ID)
-	})
-}
-
-func (r *Registry) apply(w *record, u Update) (err error) {
-	if u.Backend != "" {
-		w.State = Ready
-		w.Backend, w.Reason = u.Backend, ""
-	}
-	if len(u.Env) > 0 {
-		if w.env, err = sealEnv(r.sealer, r.kind, w.ID, u.Env, w.env); err != nil {
-			return err
-		}
-	}
-	w.Updated = r.now().UTC()
-	return nil
-}
-
-// Delete removes a workload of the caller's. Its id stays the tenant's for
-// keepID.
+// Delete removes a workload of the caller's with all its versions. Its id stays
+// the tenant's for keepID. Whoever deploys or runs it learns of it by the change
+// feed, and at the latest by an ErrNotFound.
 func (r *Registry) Delete(ctx context.Context, caller api.Caller, name string) error {
-	return r.db.Write(ctx, func(tx *store.Tx) error {
+	return r.write(ctx, func(tx *store.Tx) error {
 		w, err := r.find(ctx, tx, caller.Tenant, name)
 		if err != nil {
 			return err

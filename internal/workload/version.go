@@ -48,14 +48,3 @@ type Step struct {
 	// Detail says in a few words what was found, such as a commit.
 	Detail string `json:"detail,omitempty"`
 }
-
-// Event is a change of a version's state.
-type Event struct {
-	// Version is the number; 0 for what became of the workload itself.
-	Version int64
-	// State is the one entered, and Reason why.
-	State  State
-	Reason string
-	// At is UTC.
-	At time.Time
-}
