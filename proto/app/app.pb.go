@@ -53,7 +53,24 @@ type Service struct {
 	// Further host names that lead to it.
 	CustomDomains []string `protobuf:"bytes,13,rep,name=custom_domains,json=customDomains,proto3" json:"custom_domains,omitempty"`
 	// The folder inside the repository.
-	Path          string `protobuf:"bytes,14,opt,name=path,proto3" json:"path,omitempty"`
+	Path string `protobuf:"bytes,14,opt,name=path,proto3" json:"path,omitempty"`
+	// The number of the version that answers requests, or 0.
+	Version int64 `protobuf:"varint,100,opt,name=version,proto3" json:"version,omitempty"`
+	// The commit that version was built from.
+	Commit string `protobuf:"bytes,101,opt,name=commit,proto3" json:"commit,omitempty"`
+	// The path that must answer before a new version gets requests.
+	HealthPath string `protobuf:"bytes,102,opt,name=health_path,json=healthPath,proto3" json:"health_path,omitempty"`
+	// How long it stays awake without requests, such as "15m0s"; "0s" for ever.
+	IdleTimeout string `protobuf:"bytes,103,opt,name=idle_timeout,json=idleTimeout,proto3" json:"idle_timeout,omitempty"`
+	// How many requests it gets at once; 0 for any number.
+	Concurrency int32 `protobuf:"varint,104,opt,name=concurrency,proto3" json:"concurrency,omitempty"`
+	// What it is doing, in our own words: pending, building, starting, ready, idle,
+	// draining, stopped, failed or crash-looping.
+	State string `protobuf:"bytes,105,opt,name=state,proto3" json:"state,omitempty"`
+	// Why, when there is something to say.
+	Reason string `protobuf:"bytes,106,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The newest version, which may still be on its way.
+	Newest        *Version `protobuf:"bytes,107,opt,name=newest,proto3" json:"newest,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -186,6 +203,271 @@ func (x *Service) GetPath() string {
 	return ""
 }
 
+func (x *Service) GetVersion() int64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *Service) GetCommit() string {
+	if x != nil {
+		return x.Commit
+	}
+	return ""
+}
+
+func (x *Service) GetHealthPath() string {
+	if x != nil {
+		return x.HealthPath
+	}
+	return ""
+}
+
+func (x *Service) GetIdleTimeout() string {
+	if x != nil {
+		return x.IdleTimeout
+	}
+	return ""
+}
+
+func (x *Service) GetConcurrency() int32 {
+	if x != nil {
+		return x.Concurrency
+	}
+	return 0
+}
+
+func (x *Service) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *Service) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Service) GetNewest() *Version {
+	if x != nil {
+		return x.Newest
+	}
+	return nil
+}
+
+// Version is one deploy: immutable, with its own folder, number and logs.
+type Version struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its number: 1, 2, 3 and so on.
+	Number int64 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	// What it is doing; see the state of an app.
+	State string `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
+	// Why, when there is something to say.
+	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Where it came from: the repository, "upload" or "inline".
+	Source string `protobuf:"bytes,4,opt,name=source,proto3" json:"source,omitempty"`
+	// The branch, tag or commit asked for.
+	Branch string `protobuf:"bytes,5,opt,name=branch,proto3" json:"branch,omitempty"`
+	// The commit it was built from.
+	Commit string `protobuf:"bytes,6,opt,name=commit,proto3" json:"commit,omitempty"`
+	// How much its folder holds, in bytes.
+	Size int64 `protobuf:"varint,7,opt,name=size,proto3" json:"size,omitempty"`
+	// When it was made, RFC 3339 with nanoseconds.
+	Created string `protobuf:"bytes,8,opt,name=created,proto3" json:"created,omitempty"`
+	// Whether it is the one that answers requests.
+	Current bool `protobuf:"varint,9,opt,name=current,proto3" json:"current,omitempty"`
+	// Whether it is still there to roll back to.
+	Available bool `protobuf:"varint,10,opt,name=available,proto3" json:"available,omitempty"`
+	// What was done for it, in order.
+	Steps         []*Step `protobuf:"bytes,11,rep,name=steps,proto3" json:"steps,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Version) Reset() {
+	*x = Version{}
+	mi := &file_app_app_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Version) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Version) ProtoMessage() {}
+
+func (x *Version) ProtoReflect() protoreflect.Message {
+	mi := &file_app_app_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Version.ProtoReflect.Descriptor instead.
+func (*Version) Descriptor() ([]byte, []int) {
+	return file_app_app_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Version) GetNumber() int64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *Version) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *Version) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Version) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *Version) GetBranch() string {
+	if x != nil {
+		return x.Branch
+	}
+	return ""
+}
+
+func (x *Version) GetCommit() string {
+	if x != nil {
+		return x.Commit
+	}
+	return ""
+}
+
+func (x *Version) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *Version) GetCreated() string {
+	if x != nil {
+		return x.Created
+	}
+	return ""
+}
+
+func (x *Version) GetCurrent() bool {
+	if x != nil {
+		return x.Current
+	}
+	return false
+}
+
+func (x *Version) GetAvailable() bool {
+	if x != nil {
+		return x.Available
+	}
+	return false
+}
+
+func (x *Version) GetSteps() []*Step {
+	if x != nil {
+		return x.Steps
+	}
+	return nil
+}
+
+// Step is a part of a deploy.
+type Step struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// fetch, build or start.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// When it began, RFC 3339 with nanoseconds.
+	Started string `protobuf:"bytes,2,opt,name=started,proto3" json:"started,omitempty"`
+	// How long it took, such as "1.25s"; empty while it goes on.
+	Took string `protobuf:"bytes,3,opt,name=took,proto3" json:"took,omitempty"`
+	// What it found or did, such as "Go module, go 1.26".
+	Detail        string `protobuf:"bytes,4,opt,name=detail,proto3" json:"detail,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Step) Reset() {
+	*x = Step{}
+	mi := &file_app_app_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Step) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Step) ProtoMessage() {}
+
+func (x *Step) ProtoReflect() protoreflect.Message {
+	mi := &file_app_app_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Step.ProtoReflect.Descriptor instead.
+func (*Step) Descriptor() ([]byte, []int) {
+	return file_app_app_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Step) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Step) GetStarted() string {
+	if x != nil {
+		return x.Started
+	}
+	return ""
+}
+
+func (x *Step) GetTook() string {
+	if x != nil {
+		return x.Took
+	}
+	return ""
+}
+
+func (x *Step) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
 // DeleteRequest names an app.
 type DeleteRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -197,7 +479,7 @@ type DeleteRequest struct {
 
 func (x *DeleteRequest) Reset() {
 	*x = DeleteRequest{}
-	mi := &file_app_app_proto_msgTypes[1]
+	mi := &file_app_app_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -209,7 +491,7 @@ func (x *DeleteRequest) String() string {
 func (*DeleteRequest) ProtoMessage() {}
 
 func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_app_app_proto_msgTypes[1]
+	mi := &file_app_app_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -222,7 +504,7 @@ func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRequest) Descriptor() ([]byte, []int) {
-	return file_app_app_proto_rawDescGZIP(), []int{1}
+	return file_app_app_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *DeleteRequest) GetName() string {
@@ -241,7 +523,7 @@ type DeleteResponse struct {
 
 func (x *DeleteResponse) Reset() {
 	*x = DeleteResponse{}
-	mi := &file_app_app_proto_msgTypes[2]
+	mi := &file_app_app_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -253,7 +535,7 @@ func (x *DeleteResponse) String() string {
 func (*DeleteResponse) ProtoMessage() {}
 
 func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_app_app_proto_msgTypes[2]
+	mi := &file_app_app_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -266,7 +548,7 @@ func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteResponse.ProtoReflect.Descriptor instead.
 func (*DeleteResponse) Descriptor() ([]byte, []int) {
-	return file_app_app_proto_rawDescGZIP(), []int{2}
+	return file_app_app_proto_rawDescGZIP(), []int{4}
 }
 
 // ListRequest is empty.
@@ -278,7 +560,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_app_app_proto_msgTypes[3]
+	mi := &file_app_app_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -290,7 +572,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_app_app_proto_msgTypes[3]
+	mi := &file_app_app_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -303,7 +585,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_app_app_proto_rawDescGZIP(), []int{3}
+	return file_app_app_proto_rawDescGZIP(), []int{5}
 }
 
 // ListResponse carries the caller's apps.
@@ -317,7 +599,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_app_app_proto_msgTypes[4]
+	mi := &file_app_app_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -329,7 +611,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_app_app_proto_msgTypes[4]
+	mi := &file_app_app_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -342,7 +624,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_app_app_proto_rawDescGZIP(), []int{4}
+	return file_app_app_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ListResponse) GetServices() []*Service {
@@ -363,7 +645,7 @@ type GetRequest struct {
 
 func (x *GetRequest) Reset() {
 	*x = GetRequest{}
-	mi := &file_app_app_proto_msgTypes[5]
+	mi := &file_app_app_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -375,7 +657,7 @@ func (x *GetRequest) String() string {
 func (*GetRequest) ProtoMessage() {}
 
 func (x *GetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_app_app_proto_msgTypes[5]
+	mi := &file_app_app_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -388,7 +670,7 @@ func (x *GetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRequest.ProtoReflect.Descriptor instead.
 func (*GetRequest) Descriptor() ([]byte, []int) {
-	return file_app_app_proto_rawDescGZIP(), []int{5}
+	return file_app_app_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *GetRequest) GetName() string {
@@ -409,7 +691,7 @@ type GetResponse struct {
 
 func (x *GetResponse) Reset() {
 	*x = GetResponse{}
-	mi := &file_app_app_proto_msgTypes[6]
+	mi := &file_app_app_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -421,7 +703,7 @@ func (x *GetResponse) String() string {
 func (*GetResponse) ProtoMessage() {}
 
 func (x *GetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_app_app_proto_msgTypes[6]
+	mi := &file_app_app_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -434,7 +716,7 @@ func (x *GetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResponse.ProtoReflect.Descriptor instead.
 func (*GetResponse) Descriptor() ([]byte, []int) {
-	return file_app_app_proto_rawDescGZIP(), []int{6}
+	return file_app_app_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *GetResponse) GetService() *Service {
@@ -463,14 +745,24 @@ type RunRequest struct {
 	Path string `protobuf:"bytes,7,opt,name=path,proto3" json:"path,omitempty"`
 	// Instead of a repository: the http or https URL of something that already
 	// runs. Needs the scope "backend".
-	Backend       string `protobuf:"bytes,100,opt,name=backend,proto3" json:"backend,omitempty"`
+	Backend string `protobuf:"bytes,100,opt,name=backend,proto3" json:"backend,omitempty"`
+	// Instead of a repository: what Upload returned.
+	Upload string `protobuf:"bytes,101,opt,name=upload,proto3" json:"upload,omitempty"`
+	// A path that must answer with a status below 400 before a version gets
+	// requests; a connection is enough when empty.
+	HealthPath string `protobuf:"bytes,102,opt,name=health_path,json=healthPath,proto3" json:"health_path,omitempty"`
+	// How long it stays awake without requests, such as "15m"; "0s" for ever; the
+	// operator's default when empty.
+	IdleTimeout string `protobuf:"bytes,103,opt,name=idle_timeout,json=idleTimeout,proto3" json:"idle_timeout,omitempty"`
+	// How many requests it gets at once; 0 for any number.
+	Concurrency   int32 `protobuf:"varint,104,opt,name=concurrency,proto3" json:"concurrency,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RunRequest) Reset() {
 	*x = RunRequest{}
-	mi := &file_app_app_proto_msgTypes[7]
+	mi := &file_app_app_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -482,7 +774,7 @@ func (x *RunRequest) String() string {
 func (*RunRequest) ProtoMessage() {}
 
 func (x *RunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_app_app_proto_msgTypes[7]
+	mi := &file_app_app_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -495,7 +787,7 @@ func (x *RunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunRequest.ProtoReflect.Descriptor instead.
 func (*RunRequest) Descriptor() ([]byte, []int) {
-	return file_app_app_proto_rawDescGZIP(), []int{7}
+	return file_app_app_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *RunRequest) GetName() string {
@@ -554,6 +846,34 @@ func (x *RunRequest) GetBackend() string {
 	return ""
 }
 
+func (x *RunRequest) GetUpload() string {
+	if x != nil {
+		return x.Upload
+	}
+	return ""
+}
+
+func (x *RunRequest) GetHealthPath() string {
+	if x != nil {
+		return x.HealthPath
+	}
+	return ""
+}
+
+func (x *RunRequest) GetIdleTimeout() string {
+	if x != nil {
+		return x.IdleTimeout
+	}
+	return ""
+}
+
+func (x *RunRequest) GetConcurrency() int32 {
+	if x != nil {
+		return x.Concurrency
+	}
+	return 0
+}
+
 // RunResponse carries the new app.
 type RunResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -565,7 +885,7 @@ type RunResponse struct {
 
 func (x *RunResponse) Reset() {
 	*x = RunResponse{}
-	mi := &file_app_app_proto_msgTypes[8]
+	mi := &file_app_app_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -577,7 +897,7 @@ func (x *RunResponse) String() string {
 func (*RunResponse) ProtoMessage() {}
 
 func (x *RunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_app_app_proto_msgTypes[8]
+	mi := &file_app_app_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -590,7 +910,7 @@ func (x *RunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunResponse.ProtoReflect.Descriptor instead.
 func (*RunResponse) Descriptor() ([]byte, []int) {
-	return file_app_app_proto_rawDescGZIP(), []int{8}
+	return file_app_app_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *RunResponse) GetService() *Service {
@@ -608,14 +928,28 @@ type UpdateRequest struct {
 	// Its new environment, replacing the old one whole.
 	EnvVars map[string]string `protobuf:"bytes,2,rep,name=env_vars,json=envVars,proto3" json:"env_vars,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// The new URL of a registered backend. Needs the scope "backend".
-	Backend       string `protobuf:"bytes,100,opt,name=backend,proto3" json:"backend,omitempty"`
+	Backend string `protobuf:"bytes,100,opt,name=backend,proto3" json:"backend,omitempty"`
+	// The new source: what Upload returned.
+	Upload string `protobuf:"bytes,101,opt,name=upload,proto3" json:"upload,omitempty"`
+	// The new health path; "-" for none.
+	HealthPath string `protobuf:"bytes,102,opt,name=health_path,json=healthPath,proto3" json:"health_path,omitempty"`
+	// The new time it stays awake without requests; "default" for the operator's.
+	IdleTimeout string `protobuf:"bytes,103,opt,name=idle_timeout,json=idleTimeout,proto3" json:"idle_timeout,omitempty"`
+	// The new number of requests it gets at once; -1 for any number.
+	Concurrency int32 `protobuf:"varint,104,opt,name=concurrency,proto3" json:"concurrency,omitempty"`
+	// The new repository.
+	Repo string `protobuf:"bytes,105,opt,name=repo,proto3" json:"repo,omitempty"`
+	// The new branch, tag or commit.
+	Branch string `protobuf:"bytes,106,opt,name=branch,proto3" json:"branch,omitempty"`
+	// The new folder inside the repository; "." for its top.
+	Path          string `protobuf:"bytes,107,opt,name=path,proto3" json:"path,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *UpdateRequest) Reset() {
 	*x = UpdateRequest{}
-	mi := &file_app_app_proto_msgTypes[9]
+	mi := &file_app_app_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -627,7 +961,7 @@ func (x *UpdateRequest) String() string {
 func (*UpdateRequest) ProtoMessage() {}
 
 func (x *UpdateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_app_app_proto_msgTypes[9]
+	mi := &file_app_app_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -640,7 +974,7 @@ func (x *UpdateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateRequest.ProtoReflect.Descriptor instead.
 func (*UpdateRequest) Descriptor() ([]byte, []int) {
-	return file_app_app_proto_rawDescGZIP(), []int{9}
+	return file_app_app_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *UpdateRequest) GetName() string {
@@ -664,6 +998,55 @@ func (x *UpdateRequest) GetBackend() string {
 	return ""
 }
 
+func (x *UpdateRequest) GetUpload() string {
+	if x != nil {
+		return x.Upload
+	}
+	return ""
+}
+
+func (x *UpdateRequest) GetHealthPath() string {
+	if x != nil {
+		return x.HealthPath
+	}
+	return ""
+}
+
+func (x *UpdateRequest) GetIdleTimeout() string {
+	if x != nil {
+		return x.IdleTimeout
+	}
+	return ""
+}
+
+func (x *UpdateRequest) GetConcurrency() int32 {
+	if x != nil {
+		return x.Concurrency
+	}
+	return 0
+}
+
+func (x *UpdateRequest) GetRepo() string {
+	if x != nil {
+		return x.Repo
+	}
+	return ""
+}
+
+func (x *UpdateRequest) GetBranch() string {
+	if x != nil {
+		return x.Branch
+	}
+	return ""
+}
+
+func (x *UpdateRequest) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
 // UpdateResponse is empty.
 type UpdateResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -673,7 +1056,7 @@ type UpdateResponse struct {
 
 func (x *UpdateResponse) Reset() {
 	*x = UpdateResponse{}
-	mi := &file_app_app_proto_msgTypes[10]
+	mi := &file_app_app_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -685,7 +1068,7 @@ func (x *UpdateResponse) String() string {
 func (*UpdateResponse) ProtoMessage() {}
 
 func (x *UpdateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_app_app_proto_msgTypes[10]
+	mi := &file_app_app_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -698,7 +1081,7 @@ func (x *UpdateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateResponse.ProtoReflect.Descriptor instead.
 func (*UpdateResponse) Descriptor() ([]byte, []int) {
-	return file_app_app_proto_rawDescGZIP(), []int{10}
+	return file_app_app_proto_rawDescGZIP(), []int{12}
 }
 
 // RegionsRequest is empty.
@@ -710,7 +1093,7 @@ type RegionsRequest struct {
 
 func (x *RegionsRequest) Reset() {
 	*x = RegionsRequest{}
-	mi := &file_app_app_proto_msgTypes[11]
+	mi := &file_app_app_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -722,7 +1105,7 @@ func (x *RegionsRequest) String() string {
 func (*RegionsRequest) ProtoMessage() {}
 
 func (x *RegionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_app_app_proto_msgTypes[11]
+	mi := &file_app_app_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -735,7 +1118,7 @@ func (x *RegionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegionsRequest.ProtoReflect.Descriptor instead.
 func (*RegionsRequest) Descriptor() ([]byte, []int) {
-	return file_app_app_proto_rawDescGZIP(), []int{11}
+	return file_app_app_proto_rawDescGZIP(), []int{13}
 }
 
 // RegionsResponse lists regions.
@@ -749,7 +1132,7 @@ type RegionsResponse struct {
 
 func (x *RegionsResponse) Reset() {
 	*x = RegionsResponse{}
-	mi := &file_app_app_proto_msgTypes[12]
+	mi := &file_app_app_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -761,7 +1144,7 @@ func (x *RegionsResponse) String() string {
 func (*RegionsResponse) ProtoMessage() {}
 
 func (x *RegionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_app_app_proto_msgTypes[12]
+	mi := &file_app_app_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -774,7 +1157,7 @@ func (x *RegionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegionsResponse.ProtoReflect.Descriptor instead.
 func (*RegionsResponse) Descriptor() ([]byte, []int) {
-	return file_app_app_proto_rawDescGZIP(), []int{12}
+	return file_app_app_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *RegionsResponse) GetRegions() []string {
@@ -803,7 +1186,7 @@ type Reservation struct {
 
 func (x *Reservation) Reset() {
 	*x = Reservation{}
-	mi := &file_app_app_proto_msgTypes[13]
+	mi := &file_app_app_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -815,7 +1198,7 @@ func (x *Reservation) String() string {
 func (*Reservation) ProtoMessage() {}
 
 func (x *Reservation) ProtoReflect() protoreflect.Message {
-	mi := &file_app_app_proto_msgTypes[13]
+	mi := &file_app_app_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -828,7 +1211,7 @@ func (x *Reservation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reservation.ProtoReflect.Descriptor instead.
 func (*Reservation) Descriptor() ([]byte, []int) {
-	return file_app_app_proto_rawDescGZIP(), []int{13}
+	return file_app_app_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Reservation) GetName() string {
@@ -877,7 +1260,7 @@ type ReserveRequest struct {
 
 func (x *ReserveRequest) Reset() {
 	*x = ReserveRequest{}
-	mi := &file_app_app_proto_msgTypes[14]
+	mi := &file_app_app_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -889,7 +1272,7 @@ func (x *ReserveRequest) String() string {
 func (*ReserveRequest) ProtoMessage() {}
 
 func (x *ReserveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_app_app_proto_msgTypes[14]
+	mi := &file_app_app_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -902,7 +1285,7 @@ func (x *ReserveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReserveRequest.ProtoReflect.Descriptor instead.
 func (*ReserveRequest) Descriptor() ([]byte, []int) {
-	return file_app_app_proto_rawDescGZIP(), []int{14}
+	return file_app_app_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ReserveRequest) GetName() string {
@@ -923,7 +1306,7 @@ type ReserveResponse struct {
 
 func (x *ReserveResponse) Reset() {
 	*x = ReserveResponse{}
-	mi := &file_app_app_proto_msgTypes[15]
+	mi := &file_app_app_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -935,7 +1318,7 @@ func (x *ReserveResponse) String() string {
 func (*ReserveResponse) ProtoMessage() {}
 
 func (x *ReserveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_app_app_proto_msgTypes[15]
+	mi := &file_app_app_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -948,7 +1331,7 @@ func (x *ReserveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReserveResponse.ProtoReflect.Descriptor instead.
 func (*ReserveResponse) Descriptor() ([]byte, []int) {
-	return file_app_app_proto_rawDescGZIP(), []int{15}
+	return file_app_app_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ReserveResponse) GetReservation() *Reservation {
@@ -969,7 +1352,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_app_app_proto_msgTypes[16]
+	mi := &file_app_app_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -981,7 +1364,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_app_app_proto_msgTypes[16]
+	mi := &file_app_app_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -994,7 +1377,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_app_app_proto_rawDescGZIP(), []int{16}
+	return file_app_app_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *StatusRequest) GetName() string {
@@ -1015,7 +1398,7 @@ type StatusResponse struct {
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_app_app_proto_msgTypes[17]
+	mi := &file_app_app_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1027,7 +1410,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_app_app_proto_msgTypes[17]
+	mi := &file_app_app_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1040,7 +1423,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_app_app_proto_rawDescGZIP(), []int{17}
+	return file_app_app_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *StatusResponse) GetService() *Service {
@@ -1061,7 +1444,7 @@ type ResolveRequest struct {
 
 func (x *ResolveRequest) Reset() {
 	*x = ResolveRequest{}
-	mi := &file_app_app_proto_msgTypes[18]
+	mi := &file_app_app_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1073,7 +1456,7 @@ func (x *ResolveRequest) String() string {
 func (*ResolveRequest) ProtoMessage() {}
 
 func (x *ResolveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_app_app_proto_msgTypes[18]
+	mi := &file_app_app_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1086,7 +1469,7 @@ func (x *ResolveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveRequest.ProtoReflect.Descriptor instead.
 func (*ResolveRequest) Descriptor() ([]byte, []int) {
-	return file_app_app_proto_rawDescGZIP(), []int{18}
+	return file_app_app_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ResolveRequest) GetId() string {
@@ -1107,7 +1490,7 @@ type ResolveResponse struct {
 
 func (x *ResolveResponse) Reset() {
 	*x = ResolveResponse{}
-	mi := &file_app_app_proto_msgTypes[19]
+	mi := &file_app_app_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1119,7 +1502,7 @@ func (x *ResolveResponse) String() string {
 func (*ResolveResponse) ProtoMessage() {}
 
 func (x *ResolveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_app_app_proto_msgTypes[19]
+	mi := &file_app_app_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1132,7 +1515,7 @@ func (x *ResolveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveResponse.ProtoReflect.Descriptor instead.
 func (*ResolveResponse) Descriptor() ([]byte, []int) {
-	return file_app_app_proto_rawDescGZIP(), []int{19}
+	return file_app_app_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ResolveResponse) GetUrl() string {
@@ -1148,14 +1531,20 @@ type LogsRequest struct {
 	// The app's name.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// "build" or "run"; "build" when empty.
-	LogsType      string `protobuf:"bytes,2,opt,name=logs_type,json=logsType,proto3" json:"logs_type,omitempty"`
+	LogsType string `protobuf:"bytes,2,opt,name=logs_type,json=logsType,proto3" json:"logs_type,omitempty"`
+	// The version's number. When 0: the newest for "build", the one that answers
+	// requests for "run".
+	Version int64 `protobuf:"varint,100,opt,name=version,proto3" json:"version,omitempty"`
+	// Where to begin: what an earlier answer said in next. When 0, as far back as
+	// is kept.
+	Offset        int64 `protobuf:"varint,101,opt,name=offset,proto3" json:"offset,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *LogsRequest) Reset() {
 	*x = LogsRequest{}
-	mi := &file_app_app_proto_msgTypes[20]
+	mi := &file_app_app_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1167,7 +1556,7 @@ func (x *LogsRequest) String() string {
 func (*LogsRequest) ProtoMessage() {}
 
 func (x *LogsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_app_app_proto_msgTypes[20]
+	mi := &file_app_app_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1180,7 +1569,7 @@ func (x *LogsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsRequest.ProtoReflect.Descriptor instead.
 func (*LogsRequest) Descriptor() ([]byte, []int) {
-	return file_app_app_proto_rawDescGZIP(), []int{20}
+	return file_app_app_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *LogsRequest) GetName() string {
@@ -1197,18 +1586,40 @@ func (x *LogsRequest) GetLogsType() string {
 	return ""
 }
 
+func (x *LogsRequest) GetVersion() int64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *LogsRequest) GetOffset() int64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
 // LogsResponse carries a log.
 type LogsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The text.
-	Logs          string `protobuf:"bytes,1,opt,name=logs,proto3" json:"logs,omitempty"`
+	Logs string `protobuf:"bytes,1,opt,name=logs,proto3" json:"logs,omitempty"`
+	// Where the text ends: the offset that continues it. A long log comes in
+	// several pieces; the end is reached when there is no text.
+	Next int64 `protobuf:"varint,100,opt,name=next,proto3" json:"next,omitempty"`
+	// The version it is of.
+	Version int64 `protobuf:"varint,101,opt,name=version,proto3" json:"version,omitempty"`
+	// The version that 0 stands for now: when it is another one than the reader
+	// follows, that one's log has begun.
+	Latest        int64 `protobuf:"varint,102,opt,name=latest,proto3" json:"latest,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *LogsResponse) Reset() {
 	*x = LogsResponse{}
-	mi := &file_app_app_proto_msgTypes[21]
+	mi := &file_app_app_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1220,7 +1631,7 @@ func (x *LogsResponse) String() string {
 func (*LogsResponse) ProtoMessage() {}
 
 func (x *LogsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_app_app_proto_msgTypes[21]
+	mi := &file_app_app_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1233,7 +1644,7 @@ func (x *LogsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsResponse.ProtoReflect.Descriptor instead.
 func (*LogsResponse) Descriptor() ([]byte, []int) {
-	return file_app_app_proto_rawDescGZIP(), []int{21}
+	return file_app_app_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *LogsResponse) GetLogs() string {
@@ -1243,11 +1654,694 @@ func (x *LogsResponse) GetLogs() string {
 	return ""
 }
 
+func (x *LogsResponse) GetNext() int64 {
+	if x != nil {
+		return x.Next
+	}
+	return 0
+}
+
+func (x *LogsResponse) GetVersion() int64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *LogsResponse) GetLatest() int64 {
+	if x != nil {
+		return x.Latest
+	}
+	return 0
+}
+
+// UploadRequest is a piece of an archive.
+type UploadRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The next bytes of the archive.
+	Data          []byte `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UploadRequest) Reset() {
+	*x = UploadRequest{}
+	mi := &file_app_app_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UploadRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UploadRequest) ProtoMessage() {}
+
+func (x *UploadRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_app_app_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UploadRequest.ProtoReflect.Descriptor instead.
+func (*UploadRequest) Descriptor() ([]byte, []int) {
+	return file_app_app_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *UploadRequest) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+// UploadResponse names what was stored.
+type UploadResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What Run and Update call it. It is forgotten an hour later.
+	Upload string `protobuf:"bytes,1,opt,name=upload,proto3" json:"upload,omitempty"`
+	// The archive's size in bytes.
+	Size          int64 `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UploadResponse) Reset() {
+	*x = UploadResponse{}
+	mi := &file_app_app_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UploadResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UploadResponse) ProtoMessage() {}
+
+func (x *UploadResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_app_app_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UploadResponse.ProtoReflect.Descriptor instead.
+func (*UploadResponse) Descriptor() ([]byte, []int) {
+	return file_app_app_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *UploadResponse) GetUpload() string {
+	if x != nil {
+		return x.Upload
+	}
+	return ""
+}
+
+func (x *UploadResponse) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+// VersionsRequest names an app.
+type VersionsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The app's name.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VersionsRequest) Reset() {
+	*x = VersionsRequest{}
+	mi := &file_app_app_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VersionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VersionsRequest) ProtoMessage() {}
+
+func (x *VersionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_app_app_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VersionsRequest.ProtoReflect.Descriptor instead.
+func (*VersionsRequest) Descriptor() ([]byte, []int) {
+	return file_app_app_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *VersionsRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// VersionsResponse carries an app's versions.
+type VersionsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The versions, newest first.
+	Versions      []*Version `protobuf:"bytes,1,rep,name=versions,proto3" json:"versions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VersionsResponse) Reset() {
+	*x = VersionsResponse{}
+	mi := &file_app_app_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VersionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VersionsResponse) ProtoMessage() {}
+
+func (x *VersionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_app_app_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VersionsResponse.ProtoReflect.Descriptor instead.
+func (*VersionsResponse) Descriptor() ([]byte, []int) {
+	return file_app_app_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *VersionsResponse) GetVersions() []*Version {
+	if x != nil {
+		return x.Versions
+	}
+	return nil
+}
+
+// RollbackRequest names an app and one of its versions.
+type RollbackRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The app's name.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The version's number; the one before the present one when 0.
+	Version       int64 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RollbackRequest) Reset() {
+	*x = RollbackRequest{}
+	mi := &file_app_app_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RollbackRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RollbackRequest) ProtoMessage() {}
+
+func (x *RollbackRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_app_app_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RollbackRequest.ProtoReflect.Descriptor instead.
+func (*RollbackRequest) Descriptor() ([]byte, []int) {
+	return file_app_app_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *RollbackRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RollbackRequest) GetVersion() int64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+// RollbackResponse carries the app.
+type RollbackResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The app.
+	Service       *Service `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RollbackResponse) Reset() {
+	*x = RollbackResponse{}
+	mi := &file_app_app_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RollbackResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RollbackResponse) ProtoMessage() {}
+
+func (x *RollbackResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_app_app_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RollbackResponse.ProtoReflect.Descriptor instead.
+func (*RollbackResponse) Descriptor() ([]byte, []int) {
+	return file_app_app_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *RollbackResponse) GetService() *Service {
+	if x != nil {
+		return x.Service
+	}
+	return nil
+}
+
+// SetCredentialRequest says how to fetch from a host.
+type SetCredentialRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The host, such as github.com.
+	Host string `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
+	// The user name for https; "git" for a token when empty.
+	Username string `protobuf:"bytes,2,opt,name=username,proto3" json:"username,omitempty"`
+	// The password or token for https.
+	Password string `protobuf:"bytes,3,opt,name=password,proto3" json:"password,omitempty"`
+	// The private key for ssh, in PEM; it must have no passphrase.
+	SshKey string `protobuf:"bytes,4,opt,name=ssh_key,json=sshKey,proto3" json:"ssh_key,omitempty"`
+	// The lines of the host's keys for ssh, as in a known_hosts file. Without any,
+	// the key of the first fetch is stored and must not change.
+	KnownHosts    string `protobuf:"bytes,5,opt,name=known_hosts,json=knownHosts,proto3" json:"known_hosts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetCredentialRequest) Reset() {
+	*x = SetCredentialRequest{}
+	mi := &file_app_app_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetCredentialRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetCredentialRequest) ProtoMessage() {}
+
+func (x *SetCredentialRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_app_app_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetCredentialRequest.ProtoReflect.Descriptor instead.
+func (*SetCredentialRequest) Descriptor() ([]byte, []int) {
+	return file_app_app_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *SetCredentialRequest) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *SetCredentialRequest) GetUsername() string {
+	if x != nil {
+		return x.Username
+	}
+	return ""
+}
+
+func (x *SetCredentialRequest) GetPassword() string {
+	if x != nil {
+		return x.Password
+	}
+	return ""
+}
+
+func (x *SetCredentialRequest) GetSshKey() string {
+	if x != nil {
+		return x.SshKey
+	}
+	return ""
+}
+
+func (x *SetCredentialRequest) GetKnownHosts() string {
+	if x != nil {
+		return x.KnownHosts
+	}
+	return ""
+}
+
+// SetCredentialResponse is empty.
+type SetCredentialResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetCredentialResponse) Reset() {
+	*x = SetCredentialResponse{}
+	mi := &file_app_app_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetCredentialResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetCredentialResponse) ProtoMessage() {}
+
+func (x *SetCredentialResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_app_app_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetCredentialResponse.ProtoReflect.Descriptor instead.
+func (*SetCredentialResponse) Descriptor() ([]byte, []int) {
+	return file_app_app_proto_rawDescGZIP(), []int{31}
+}
+
+// ListCredentialsRequest is empty.
+type ListCredentialsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListCredentialsRequest) Reset() {
+	*x = ListCredentialsRequest{}
+	mi := &file_app_app_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListCredentialsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListCredentialsRequest) ProtoMessage() {}
+
+func (x *ListCredentialsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_app_app_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListCredentialsRequest.ProtoReflect.Descriptor instead.
+func (*ListCredentialsRequest) Descriptor() ([]byte, []int) {
+	return file_app_app_proto_rawDescGZIP(), []int{32}
+}
+
+// Credential says that there is one. Secrets are never shown.
+type Credential struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The host.
+	Host string `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
+	// The user name for https.
+	Username string `protobuf:"bytes,2,opt,name=username,proto3" json:"username,omitempty"`
+	// Whether there is a password or token.
+	HasPassword bool `protobuf:"varint,3,opt,name=has_password,json=hasPassword,proto3" json:"has_password,omitempty"`
+	// Whether there is a private key for ssh.
+	HasSshKey bool `protobuf:"varint,4,opt,name=has_ssh_key,json=hasSshKey,proto3" json:"has_ssh_key,omitempty"`
+	// When it was last changed, RFC 3339 with nanoseconds.
+	Updated       string `protobuf:"bytes,5,opt,name=updated,proto3" json:"updated,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Credential) Reset() {
+	*x = Credential{}
+	mi := &file_app_app_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Credential) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Credential) ProtoMessage() {}
+
+func (x *Credential) ProtoReflect() protoreflect.Message {
+	mi := &file_app_app_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Credential.ProtoReflect.Descriptor instead.
+func (*Credential) Descriptor() ([]byte, []int) {
+	return file_app_app_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *Credential) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *Credential) GetUsername() string {
+	if x != nil {
+		return x.Username
+	}
+	return ""
+}
+
+func (x *Credential) GetHasPassword() bool {
+	if x != nil {
+		return x.HasPassword
+	}
+	return false
+}
+
+func (x *Credential) GetHasSshKey() bool {
+	if x != nil {
+		return x.HasSshKey
+	}
+	return false
+}
+
+func (x *Credential) GetUpdated() string {
+	if x != nil {
+		return x.Updated
+	}
+	return ""
+}
+
+// ListCredentialsResponse carries the caller's credentials.
+type ListCredentialsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The credentials, by host.
+	Credentials   []*Credential `protobuf:"bytes,1,rep,name=credentials,proto3" json:"credentials,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListCredentialsResponse) Reset() {
+	*x = ListCredentialsResponse{}
+	mi := &file_app_app_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListCredentialsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListCredentialsResponse) ProtoMessage() {}
+
+func (x *ListCredentialsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_app_app_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListCredentialsResponse.ProtoReflect.Descriptor instead.
+func (*ListCredentialsResponse) Descriptor() ([]byte, []int) {
+	return file_app_app_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *ListCredentialsResponse) GetCredentials() []*Credential {
+	if x != nil {
+		return x.Credentials
+	}
+	return nil
+}
+
+// DeleteCredentialRequest names a host.
+type DeleteCredentialRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The host.
+	Host          string `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteCredentialRequest) Reset() {
+	*x = DeleteCredentialRequest{}
+	mi := &file_app_app_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteCredentialRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteCredentialRequest) ProtoMessage() {}
+
+func (x *DeleteCredentialRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_app_app_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteCredentialRequest.ProtoReflect.Descriptor instead.
+func (*DeleteCredentialRequest) Descriptor() ([]byte, []int) {
+	return file_app_app_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *DeleteCredentialRequest) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+// DeleteCredentialResponse is empty.
+type DeleteCredentialResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteCredentialResponse) Reset() {
+	*x = DeleteCredentialResponse{}
+	mi := &file_app_app_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteCredentialResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteCredentialResponse) ProtoMessage() {}
+
+func (x *DeleteCredentialResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_app_app_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteCredentialResponse.ProtoReflect.Descriptor instead.
+func (*DeleteCredentialResponse) Descriptor() ([]byte, []int) {
+	return file_app_app_proto_rawDescGZIP(), []int{36}
+}
+
 var File_app_app_proto protoreflect.FileDescriptor
 
 const file_app_app_proto_rawDesc = "" +
 	"\n" +
-	"\rapp/app.proto\x12\x03app\"\xaa\x03\n" +
+	"\rapp/app.proto\x12\x03app\"\x96\x05\n" +
 	"\aService\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
@@ -1263,10 +2357,37 @@ const file_app_app_proto_rawDesc = "" +
 	"\aupdated\x18\v \x01(\tR\aupdated\x124\n" +
 	"\benv_vars\x18\f \x03(\v2\x19.app.Service.EnvVarsEntryR\aenvVars\x12%\n" +
 	"\x0ecustom_domains\x18\r \x03(\tR\rcustomDomains\x12\x12\n" +
-	"\x04path\x18\x0e \x01(\tR\x04path\x1a:\n" +
+	"\x04path\x18\x0e \x01(\tR\x04path\x12\x18\n" +
+	"\aversion\x18d \x01(\x03R\aversion\x12\x16\n" +
+	"\x06commit\x18e \x01(\tR\x06commit\x12\x1f\n" +
+	"\vhealth_path\x18f \x01(\tR\n" +
+	"healthPath\x12!\n" +
+	"\fidle_timeout\x18g \x01(\tR\vidleTimeout\x12 \n" +
+	"\vconcurrency\x18h \x01(\x05R\vconcurrency\x12\x14\n" +
+	"\x05state\x18i \x01(\tR\x05state\x12\x16\n" +
+	"\x06reason\x18j \x01(\tR\x06reason\x12$\n" +
+	"\x06newest\x18k \x01(\v2\f.app.VersionR\x06newest\x1a:\n" +
 	"\fEnvVarsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"#\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9e\x02\n" +
+	"\aVersion\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x03R\x06number\x12\x14\n" +
+	"\x05state\x18\x02 \x01(\tR\x05state\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x16\n" +
+	"\x06source\x18\x04 \x01(\tR\x06source\x12\x16\n" +
+	"\x06branch\x18\x05 \x01(\tR\x06branch\x12\x16\n" +
+	"\x06commit\x18\x06 \x01(\tR\x06commit\x12\x12\n" +
+	"\x04size\x18\a \x01(\x03R\x04size\x12\x18\n" +
+	"\acreated\x18\b \x01(\tR\acreated\x12\x18\n" +
+	"\acurrent\x18\t \x01(\bR\acurrent\x12\x1c\n" +
+	"\tavailable\x18\n" +
+	" \x01(\bR\tavailable\x12\x1f\n" +
+	"\x05steps\x18\v \x03(\v2\t.app.StepR\x05steps\"`\n" +
+	"\x04Step\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\astarted\x18\x02 \x01(\tR\astarted\x12\x12\n" +
+	"\x04took\x18\x03 \x01(\tR\x04took\x12\x16\n" +
+	"\x06detail\x18\x04 \x01(\tR\x06detail\"#\n" +
 	"\rDeleteRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"\x10\n" +
 	"\x0eDeleteResponse\"\r\n" +
@@ -1277,7 +2398,7 @@ const file_app_app_proto_rawDesc = "" +
 	"GetRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"5\n" +
 	"\vGetResponse\x12&\n" +
-	"\aservice\x18\x01 \x01(\v2\f.app.ServiceR\aservice\"\x9b\x02\n" +
+	"\aservice\x18\x01 \x01(\v2\f.app.ServiceR\aservice\"\x99\x03\n" +
 	"\n" +
 	"RunRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
@@ -1287,16 +2408,29 @@ const file_app_app_proto_rawDesc = "" +
 	"\x04port\x18\x05 \x01(\x05R\x04port\x127\n" +
 	"\benv_vars\x18\x06 \x03(\v2\x1c.app.RunRequest.EnvVarsEntryR\aenvVars\x12\x12\n" +
 	"\x04path\x18\a \x01(\tR\x04path\x12\x18\n" +
-	"\abackend\x18d \x01(\tR\abackend\x1a:\n" +
+	"\abackend\x18d \x01(\tR\abackend\x12\x16\n" +
+	"\x06upload\x18e \x01(\tR\x06upload\x12\x1f\n" +
+	"\vhealth_path\x18f \x01(\tR\n" +
+	"healthPath\x12!\n" +
+	"\fidle_timeout\x18g \x01(\tR\vidleTimeout\x12 \n" +
+	"\vconcurrency\x18h \x01(\x05R\vconcurrency\x1a:\n" +
 	"\fEnvVarsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"5\n" +
 	"\vRunResponse\x12&\n" +
-	"\aservice\x18\x01 \x01(\v2\f.app.ServiceR\aservice\"\xb5\x01\n" +
+	"\aservice\x18\x01 \x01(\v2\f.app.ServiceR\aservice\"\xf3\x02\n" +
 	"\rUpdateRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12:\n" +
 	"\benv_vars\x18\x02 \x03(\v2\x1f.app.UpdateRequest.EnvVarsEntryR\aenvVars\x12\x18\n" +
-	"\abackend\x18d \x01(\tR\abackend\x1a:\n" +
+	"\abackend\x18d \x01(\tR\abackend\x12\x16\n" +
+	"\x06upload\x18e \x01(\tR\x06upload\x12\x1f\n" +
+	"\vhealth_path\x18f \x01(\tR\n" +
+	"healthPath\x12!\n" +
+	"\fidle_timeout\x18g \x01(\tR\vidleTimeout\x12 \n" +
+	"\vconcurrency\x18h \x01(\x05R\vconcurrency\x12\x12\n" +
+	"\x04repo\x18i \x01(\tR\x04repo\x12\x16\n" +
+	"\x06branch\x18j \x01(\tR\x06branch\x12\x12\n" +
+	"\x04path\x18k \x01(\tR\x04path\x1a:\n" +
 	"\fEnvVarsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x10\n" +
@@ -1321,12 +2455,52 @@ const file_app_app_proto_rawDesc = "" +
 	"\x0eResolveRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"#\n" +
 	"\x0fResolveResponse\x12\x10\n" +
-	"\x03url\x18\x01 \x01(\tR\x03url\">\n" +
+	"\x03url\x18\x01 \x01(\tR\x03url\"p\n" +
 	"\vLogsRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1b\n" +
-	"\tlogs_type\x18\x02 \x01(\tR\blogsType\"\"\n" +
+	"\tlogs_type\x18\x02 \x01(\tR\blogsType\x12\x18\n" +
+	"\aversion\x18d \x01(\x03R\aversion\x12\x16\n" +
+	"\x06offset\x18e \x01(\x03R\x06offset\"h\n" +
 	"\fLogsResponse\x12\x12\n" +
-	"\x04logs\x18\x01 \x01(\tR\x04logs2\xee\x03\n" +
+	"\x04logs\x18\x01 \x01(\tR\x04logs\x12\x12\n" +
+	"\x04next\x18d \x01(\x03R\x04next\x12\x18\n" +
+	"\aversion\x18e \x01(\x03R\aversion\x12\x16\n" +
+	"\x06latest\x18f \x01(\x03R\x06latest\"#\n" +
+	"\rUploadRequest\x12\x12\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\"<\n" +
+	"\x0eUploadResponse\x12\x16\n" +
+	"\x06upload\x18\x01 \x01(\tR\x06upload\x12\x12\n" +
+	"\x04size\x18\x02 \x01(\x03R\x04size\"%\n" +
+	"\x0fVersionsRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"<\n" +
+	"\x10VersionsResponse\x12(\n" +
+	"\bversions\x18\x01 \x03(\v2\f.app.VersionR\bversions\"?\n" +
+	"\x0fRollbackRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\x03R\aversion\":\n" +
+	"\x10RollbackResponse\x12&\n" +
+	"\aservice\x18\x01 \x01(\v2\f.app.ServiceR\aservice\"\x9c\x01\n" +
+	"\x14SetCredentialRequest\x12\x12\n" +
+	"\x04host\x18\x01 \x01(\tR\x04host\x12\x1a\n" +
+	"\busername\x18\x02 \x01(\tR\busername\x12\x1a\n" +
+	"\bpassword\x18\x03 \x01(\tR\bpassword\x12\x17\n" +
+	"\assh_key\x18\x04 \x01(\tR\x06sshKey\x12\x1f\n" +
+	"\vknown_hosts\x18\x05 \x01(\tR\n" +
+	"knownHosts\"\x17\n" +
+	"\x15SetCredentialResponse\"\x18\n" +
+	"\x16ListCredentialsRequest\"\x99\x01\n" +
+	"\n" +
+	"Credential\x12\x12\n" +
+	"\x04host\x18\x01 \x01(\tR\x04host\x12\x1a\n" +
+	"\busername\x18\x02 \x01(\tR\busername\x12!\n" +
+	"\fhas_password\x18\x03 \x01(\bR\vhasPassword\x12\x1e\n" +
+	"\vhas_ssh_key\x18\x04 \x01(\bR\thasSshKey\x12\x18\n" +
+	"\aupdated\x18\x05 \x01(\tR\aupdated\"L\n" +
+	"\x17ListCredentialsResponse\x121\n" +
+	"\vcredentials\x18\x01 \x03(\v2\x0f.app.CredentialR\vcredentials\"-\n" +
+	"\x17DeleteCredentialRequest\x12\x12\n" +
+	"\x04host\x18\x01 \x01(\tR\x04host\"\x1a\n" +
+	"\x18DeleteCredentialResponse2\xfc\x06\n" +
 	"\x03App\x124\n" +
 	"\aReserve\x12\x13.app.ReserveRequest\x1a\x14.app.ReserveResponse\x124\n" +
 	"\aRegions\x12\x13.app.RegionsRequest\x1a\x14.app.RegionsResponse\x12(\n" +
@@ -1337,7 +2511,13 @@ const file_app_app_proto_rawDesc = "" +
 	"\x06Status\x12\x12.app.StatusRequest\x1a\x13.app.StatusResponse\x12+\n" +
 	"\x04List\x12\x10.app.ListRequest\x1a\x11.app.ListResponse\x124\n" +
 	"\aResolve\x12\x13.app.ResolveRequest\x1a\x14.app.ResolveResponse\x12+\n" +
-	"\x04Logs\x12\x10.app.LogsRequest\x1a\x11.app.LogsResponseB(Z&github.com/m3o/ingress/proto/app;apppbb\x06proto3"
+	"\x04Logs\x12\x10.app.LogsRequest\x1a\x11.app.LogsResponse\x123\n" +
+	"\x06Upload\x12\x12.app.UploadRequest\x1a\x13.app.UploadResponse(\x01\x127\n" +
+	"\bVersions\x12\x14.app.VersionsRequest\x1a\x15.app.VersionsResponse\x127\n" +
+	"\bRollback\x12\x14.app.RollbackRequest\x1a\x15.app.RollbackResponse\x12F\n" +
+	"\rSetCredential\x12\x19.app.SetCredentialRequest\x1a\x1a.app.SetCredentialResponse\x12L\n" +
+	"\x0fListCredentials\x12\x1b.app.ListCredentialsRequest\x1a\x1c.app.ListCredentialsResponse\x12O\n" +
+	"\x10DeleteCredential\x12\x1c.app.DeleteCredentialRequest\x1a\x1d.app.DeleteCredentialResponseB(Z&github.com/m3o/ingress/proto/app;apppbb\x06proto3"
 
 var (
 	file_app_app_proto_rawDescOnce sync.Once
@@ -1351,68 +2531,100 @@ func file_app_app_proto_rawDescGZIP() []byte {
 	return file_app_app_proto_rawDescData
 }
 
-var file_app_app_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_app_app_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
 var file_app_app_proto_goTypes = []any{
-	(*Service)(nil),         // 0: app.Service
-	(*DeleteRequest)(nil),   // 1: app.DeleteRequest
-	(*DeleteResponse)(nil),  // 2: app.DeleteResponse
-	(*ListRequest)(nil),     // 3: app.ListRequest
-	(*ListResponse)(nil),    // 4: app.ListResponse
-	(*GetRequest)(nil),      // 5: app.GetRequest
-	(*GetResponse)(nil),     // 6: app.GetResponse
-	(*RunRequest)(nil),      // 7: app.RunRequest
-	(*RunResponse)(nil),     // 8: app.RunResponse
-	(*UpdateRequest)(nil),   // 9: app.UpdateRequest
-	(*UpdateResponse)(nil),  // 10: app.UpdateResponse
-	(*RegionsRequest)(nil),  // 11: app.RegionsRequest
-	(*RegionsResponse)(nil), // 12: app.RegionsResponse
-	(*Reservation)(nil),     // 13: app.Reservation
-	(*ReserveRequest)(nil),  // 14: app.ReserveRequest
-	(*ReserveResponse)(nil), // 15: app.ReserveResponse
-	(*StatusRequest)(nil),   // 16: app.StatusRequest
-	(*StatusResponse)(nil),  // 17: app.StatusResponse
-	(*ResolveRequest)(nil),  // 18: app.ResolveRequest
-	(*ResolveResponse)(nil), // 19: app.ResolveResponse
-	(*LogsRequest)(nil),     // 20: app.LogsRequest
-	(*LogsResponse)(nil),    // 21: app.LogsResponse
-	nil,                     // 22: app.Service.EnvVarsEntry
-	nil,                     // 23: app.RunRequest.EnvVarsEntry
-	nil,                     // 24: app.UpdateRequest.EnvVarsEntry
+	(*Service)(nil),                  // 0: app.Service
+	(*Version)(nil),                  // 1: app.Version
+	(*Step)(nil),                     // 2: app.Step
+	(*DeleteRequest)(nil),            // 3: app.DeleteRequest
+	(*DeleteResponse)(nil),           // 4: app.DeleteResponse
+	(*ListRequest)(nil),              // 5: app.ListRequest
+	(*ListResponse)(nil),             // 6: app.ListResponse
+	(*GetRequest)(nil),               // 7: app.GetRequest
+	(*GetResponse)(nil),              // 8: app.GetResponse
+	(*RunRequest)(nil),               // 9: app.RunRequest
+	(*RunResponse)(nil),              // 10: app.RunResponse
+	(*UpdateRequest)(nil),            // 11: app.UpdateRequest
+	(*UpdateResponse)(nil),           // 12: app.UpdateResponse
+	(*RegionsRequest)(nil),           // 13: app.RegionsRequest
+	(*RegionsResponse)(nil),          // 14: app.RegionsResponse
+	(*Reservation)(nil),              // 15: app.Reservation
+	(*ReserveRequest)(nil),           // 16: app.ReserveRequest
+	(*ReserveResponse)(nil),          // 17: app.ReserveResponse
+	(*StatusRequest)(nil),            // 18: app.StatusRequest
+	(*StatusResponse)(nil),           // 19: app.StatusResponse
+	(*ResolveRequest)(nil),           // 20: app.ResolveRequest
+	(*ResolveResponse)(nil),          // 21: app.ResolveResponse
+	(*LogsRequest)(nil),              // 22: app.LogsRequest
+	(*LogsResponse)(nil),             // 23: app.LogsResponse
+	(*UploadRequest)(nil),            // 24: app.UploadRequest
+	(*UploadResponse)(nil),           // 25: app.UploadResponse
+	(*VersionsRequest)(nil),          // 26: app.VersionsRequest
+	(*VersionsResponse)(nil),         // 27: app.VersionsResponse
+	(*RollbackRequest)(nil),          // 28: app.RollbackRequest
+	(*RollbackResponse)(nil),         // 29: app.RollbackResponse
+	(*SetCredentialRequest)(nil),     // 30: app.SetCredentialRequest
+	(*SetCredentialResponse)(nil),    // 31: app.SetCredentialResponse
+	(*ListCredentialsRequest)(nil),   // 32: app.ListCredentialsRequest
+	(*Credential)(nil),               // 33: app.Credential
+	(*ListCredentialsResponse)(nil),  // 34: app.ListCredentialsResponse
+	(*DeleteCredentialRequest)(nil),  // 35: app.DeleteCredentialRequest
+	(*DeleteCredentialResponse)(nil), // 36: app.DeleteCredentialResponse
+	nil,                              // 37: app.Service.EnvVarsEntry
+	nil,                              // 38: app.RunRequest.EnvVarsEntry
+	nil,                              // 39: app.UpdateRequest.EnvVarsEntry
 }
 var file_app_app_proto_depIdxs = []int32{
-	22, // 0: app.Service.env_vars:type_name -> app.Service.EnvVarsEntry
-	0,  // 1: app.ListResponse.services:type_name -> app.Service
-	0,  // 2: app.GetResponse.service:type_name -> app.Service
-	23, // 3: app.RunRequest.env_vars:type_name -> app.RunRequest.EnvVarsEntry
-	0,  // 4: app.RunResponse.service:type_name -> app.Service
-	24, // 5: app.UpdateRequest.env_vars:type_name -> app.UpdateRequest.EnvVarsEntry
-	13, // 6: app.ReserveResponse.reservation:type_name -> app.Reservation
-	0,  // 7: app.StatusResponse.service:type_name -> app.Service
-	14, // 8: app.App.Reserve:input_type -> app.ReserveRequest
-	11, // 9: app.App.Regions:input_type -> app.RegionsRequest
-	7,  // 10: app.App.Run:input_type -> app.RunRequest
-	5,  // 11: app.App.Get:input_type -> app.GetRequest
-	9,  // 12: app.App.Update:input_type -> app.UpdateRequest
-	1,  // 13: app.App.Delete:input_type -> app.DeleteRequest
-	16, // 14: app.App.Status:input_type -> app.StatusRequest
-	3,  // 15: app.App.List:input_type -> app.ListRequest
-	18, // 16: app.App.Resolve:input_type -> app.ResolveRequest
-	20, // 17: app.App.Logs:input_type -> app.LogsRequest
-	15, // 18: app.App.Reserve:output_type -> app.ReserveResponse
-	12, // 19: app.App.Regions:output_type -> app.RegionsResponse
-	8,  // 20: app.App.Run:output_type -> app.RunResponse
-	6,  // 21: app.App.Get:output_type -> app.GetResponse
-	10, // 22: app.App.Update:output_type -> app.UpdateResponse
-	2,  // 23: app.App.Delete:output_type -> app.DeleteResponse
-	17, // 24: app.App.Status:output_type -> app.StatusResponse
-	4,  // 25: app.App.List:output_type -> app.ListResponse
-	19, // 26: app.App.Resolve:output_type -> app.ResolveResponse
-	21, // 27: app.App.Logs:output_type -> app.LogsResponse
-	18, // [18:28] is the sub-list for method output_type
-	8,  // [8:18] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	37, // 0: app.Service.env_vars:type_name -> app.Service.EnvVarsEntry
+	1,  // 1: app.Service.newest:type_name -> app.Version
+	2,  // 2: app.Version.steps:type_name -> app.Step
+	0,  // 3: app.ListResponse.services:type_name -> app.Service
+	0,  // 4: app.GetResponse.service:type_name -> app.Service
+	38, // 5: app.RunRequest.env_vars:type_name -> app.RunRequest.EnvVarsEntry
+	0,  // 6: app.RunResponse.service:type_name -> app.Service
+	39, // 7: app.UpdateRequest.env_vars:type_name -> app.UpdateRequest.EnvVarsEntry
+	15, // 8: app.ReserveResponse.reservation:type_name -> app.Reservation
+	0,  // 9: app.StatusResponse.service:type_name -> app.Service
+	1,  // 10: app.VersionsResponse.versions:type_name -> app.Version
+	0,  // 11: app.RollbackResponse.service:type_name -> app.Service
+	33, // 12: app.ListCredentialsResponse.credentials:type_name -> app.Credential
+	16, // 13: app.App.Reserve:input_type -> app.ReserveRequest
+	13, // 14: app.App.Regions:input_type -> app.RegionsRequest
+	9,  // 15: app.App.Run:input_type -> app.RunRequest
+	7,  // 16: app.App.Get:input_type -> app.GetRequest
+	11, // 17: app.App.Update:input_type -> app.UpdateRequest
+	3,  // 18: app.App.Delete:input_type -> app.DeleteRequest
+	18, // 19: app.App.Status:input_type -> app.StatusRequest
+	5,  // 20: app.App.List:input_type -> app.ListRequest
+	20, // 21: app.App.Resolve:input_type -> app.ResolveRequest
+	22, // 22: app.App.Logs:input_type -> app.LogsRequest
+	24, // 23: app.App.Upload:input_type -> app.UploadRequest
+	26, // 24: app.App.Versions:input_type -> app.VersionsRequest
+	28, // 25: app.App.Rollback:input_type -> app.RollbackRequest
+	30, // 26: app.App.SetCredential:input_type -> app.SetCredentialRequest
+	32, // 27: app.App.ListCredentials:input_type -> app.ListCredentialsRequest
+	35, // 28: app.App.DeleteCredential:input_type -> app.DeleteCredentialRequest
+	17, // 29: app.App.Reserve:output_type -> app.ReserveResponse
+	14, // 30: app.App.Regions:output_type -> app.RegionsResponse
+	10, // 31: app.App.Run:output_type -> app.RunResponse
+	8,  // 32: app.App.Get:output_type -> app.GetResponse
+	12, // 33: app.App.Update:output_type -> app.UpdateResponse
+	4,  // 34: app.App.Delete:output_type -> app.DeleteResponse
+	19, // 35: app.App.Status:output_type -> app.StatusResponse
+	6,  // 36: app.App.List:output_type -> app.ListResponse
+	21, // 37: app.App.Resolve:output_type -> app.ResolveResponse
+	23, // 38: app.App.Logs:output_type -> app.LogsResponse
+	25, // 39: app.App.Upload:output_type -> app.UploadResponse
+	27, // 40: app.App.Versions:output_type -> app.VersionsResponse
+	29, // 41: app.App.Rollback:output_type -> app.RollbackResponse
+	31, // 42: app.App.SetCredential:output_type -> app.SetCredentialResponse
+	34, // 43: app.App.ListCredentials:output_type -> app.ListCredentialsResponse
+	36, // 44: app.App.DeleteCredential:output_type -> app.DeleteCredentialResponse
+	29, // [29:45] is the sub-list for method output_type
+	13, // [13:29] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_app_app_proto_init() }
@@ -1426,7 +2638,7 @@ func file_app_app_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_app_app_proto_rawDesc), len(file_app_app_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   25,
+			NumMessages:   40,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

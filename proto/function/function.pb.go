@@ -149,7 +149,16 @@ type DeployRequest struct {
 	EnvVars map[string]string `protobuf:"bytes,9,rep,name=env_vars,json=envVars,proto3" json:"env_vars,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Instead of source: the http or https URL of something that already runs.
 	// Needs the scope "backend".
-	Backend       string `protobuf:"bytes,100,opt,name=backend,proto3" json:"backend,omitempty"`
+	Backend string `protobuf:"bytes,100,opt,name=backend,proto3" json:"backend,omitempty"`
+	// Instead of source or a repository: what Upload returned.
+	Upload string `protobuf:"bytes,101,opt,name=upload,proto3" json:"upload,omitempty"`
+	// Instead of source, for a function of several files: name to content.
+	Files map[string]string `protobuf:"bytes,102,rep,name=files,proto3" json:"files,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// How long it stays awake without requests, such as "15m"; "0s" for ever; the
+	// operator's default when empty.
+	IdleTimeout string `protobuf:"bytes,103,opt,name=idle_timeout,json=idleTimeout,proto3" json:"idle_timeout,omitempty"`
+	// How many requests it gets at once; 0 for any number.
+	Concurrency   int32 `protobuf:"varint,104,opt,name=concurrency,proto3" json:"concurrency,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -252,6 +261,34 @@ func (x *DeployRequest) GetBackend() string {
 		return x.Backend
 	}
 	return ""
+}
+
+func (x *DeployRequest) GetUpload() string {
+	if x != nil {
+		return x.Upload
+	}
+	return ""
+}
+
+func (x *DeployRequest) GetFiles() map[string]string {
+	if x != nil {
+		return x.Files
+	}
+	return nil
+}
+
+func (x *DeployRequest) GetIdleTimeout() string {
+	if x != nil {
+		return x.IdleTimeout
+	}
+	return ""
+}
+
+func (x *DeployRequest) GetConcurrency() int32 {
+	if x != nil {
+		return x.Concurrency
+	}
+	return 0
 }
 
 // DeployResponse carries the new function.
@@ -369,7 +406,24 @@ type Func struct {
 	// When it was last changed, RFC 3339 with nanoseconds.
 	Updated string `protobuf:"bytes,14,opt,name=updated,proto3" json:"updated,omitempty"`
 	// Where the ingress reaches it, when it is a registered backend.
-	Backend       string `protobuf:"bytes,100,opt,name=backend,proto3" json:"backend,omitempty"`
+	Backend string `protobuf:"bytes,100,opt,name=backend,proto3" json:"backend,omitempty"`
+	// The number of the version that answers requests, or 0.
+	Version int64 `protobuf:"varint,101,opt,name=version,proto3" json:"version,omitempty"`
+	// The commit that version was built from.
+	Commit string `protobuf:"bytes,102,opt,name=commit,proto3" json:"commit,omitempty"`
+	// How long it stays awake without requests, such as "15m0s"; "0s" for ever.
+	IdleTimeout string `protobuf:"bytes,103,opt,name=idle_timeout,json=idleTimeout,proto3" json:"idle_timeout,omitempty"`
+	// How many requests it gets at once; 0 for any number.
+	Concurrency int32 `protobuf:"varint,104,opt,name=concurrency,proto3" json:"concurrency,omitempty"`
+	// What it is doing, in our own words: pending, building, starting, ready, idle,
+	// draining, stopped, failed or crash-looping.
+	State string `protobuf:"bytes,105,opt,name=state,proto3" json:"state,omitempty"`
+	// Why, when there is something to say.
+	Reason string `protobuf:"bytes,106,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The newest version, which may still be on its way.
+	Newest *Version `protobuf:"bytes,107,opt,name=newest,proto3" json:"newest,omitempty"`
+	// Its source, when given inline as several files: name to content.
+	Files         map[string]string `protobuf:"bytes,108,rep,name=files,proto3" json:"files,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -509,6 +563,271 @@ func (x *Func) GetBackend() string {
 	return ""
 }
 
+func (x *Func) GetVersion() int64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *Func) GetCommit() string {
+	if x != nil {
+		return x.Commit
+	}
+	return ""
+}
+
+func (x *Func) GetIdleTimeout() string {
+	if x != nil {
+		return x.IdleTimeout
+	}
+	return ""
+}
+
+func (x *Func) GetConcurrency() int32 {
+	if x != nil {
+		return x.Concurrency
+	}
+	return 0
+}
+
+func (x *Func) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *Func) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Func) GetNewest() *Version {
+	if x != nil {
+		return x.Newest
+	}
+	return nil
+}
+
+func (x *Func) GetFiles() map[string]string {
+	if x != nil {
+		return x.Files
+	}
+	return nil
+}
+
+// Version is one deploy: immutable, with its own folder, number and logs.
+type Version struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its number: 1, 2, 3 and so on.
+	Number int64 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	// What it is doing; see the state of a function.
+	State string `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
+	// Why, when there is something to say.
+	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Where it came from: the repository, "upload" or "inline".
+	Source string `protobuf:"bytes,4,opt,name=source,proto3" json:"source,omitempty"`
+	// The branch, tag or commit asked for.
+	Branch string `protobuf:"bytes,5,opt,name=branch,proto3" json:"branch,omitempty"`
+	// The commit it was built from.
+	Commit string `protobuf:"bytes,6,opt,name=commit,proto3" json:"commit,omitempty"`
+	// How much its folder holds, in bytes.
+	Size int64 `protobuf:"varint,7,opt,name=size,proto3" json:"size,omitempty"`
+	// When it was made, RFC 3339 with nanoseconds.
+	Created string `protobuf:"bytes,8,opt,name=created,proto3" json:"created,omitempty"`
+	// Whether it is the one that answers requests.
+	Current bool `protobuf:"varint,9,opt,name=current,proto3" json:"current,omitempty"`
+	// Whether it is still there to roll back to.
+	Available bool `protobuf:"varint,10,opt,name=available,proto3" json:"available,omitempty"`
+	// What was done for it, in order.
+	Steps         []*Step `protobuf:"bytes,11,rep,name=steps,proto3" json:"steps,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Version) Reset() {
+	*x = Version{}
+	mi := &file_function_function_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Version) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Version) ProtoMessage() {}
+
+func (x *Version) ProtoReflect() protoreflect.Message {
+	mi := &file_function_function_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Version.ProtoReflect.Descriptor instead.
+func (*Version) Descriptor() ([]byte, []int) {
+	return file_function_function_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Version) GetNumber() int64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *Version) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *Version) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Version) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *Version) GetBranch() string {
+	if x != nil {
+		return x.Branch
+	}
+	return ""
+}
+
+func (x *Version) GetCommit() string {
+	if x != nil {
+		return x.Commit
+	}
+	return ""
+}
+
+func (x *Version) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *Version) GetCreated() string {
+	if x != nil {
+		return x.Created
+	}
+	return ""
+}
+
+func (x *Version) GetCurrent() bool {
+	if x != nil {
+		return x.Current
+	}
+	return false
+}
+
+func (x *Version) GetAvailable() bool {
+	if x != nil {
+		return x.Available
+	}
+	return false
+}
+
+func (x *Version) GetSteps() []*Step {
+	if x != nil {
+		return x.Steps
+	}
+	return nil
+}
+
+// Step is a part of a deploy.
+type Step struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// fetch, build or start.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// When it began, RFC 3339 with nanoseconds.
+	Started string `protobuf:"bytes,2,opt,name=started,proto3" json:"started,omitempty"`
+	// How long it took, such as "1.25s"; empty while it goes on.
+	Took string `protobuf:"bytes,3,opt,name=took,proto3" json:"took,omitempty"`
+	// What it found or did, such as "nodejs function".
+	Detail        string `protobuf:"bytes,4,opt,name=detail,proto3" json:"detail,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Step) Reset() {
+	*x = Step{}
+	mi := &file_function_function_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Step) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Step) ProtoMessage() {}
+
+func (x *Step) ProtoReflect() protoreflect.Message {
+	mi := &file_function_function_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Step.ProtoReflect.Descriptor instead.
+func (*Step) Descriptor() ([]byte, []int) {
+	return file_function_function_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Step) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Step) GetStarted() string {
+	if x != nil {
+		return x.Started
+	}
+	return ""
+}
+
+func (x *Step) GetTook() string {
+	if x != nil {
+		return x.Took
+	}
+	return ""
+}
+
+func (x *Step) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
 // ListResponse carries the caller's functions.
 type ListResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -520,7 +839,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_function_function_proto_msgTypes[6]
+	mi := &file_function_function_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -532,7 +851,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_function_function_proto_msgTypes[6]
+	mi := &file_function_function_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -545,7 +864,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_function_function_proto_rawDescGZIP(), []int{6}
+	return file_function_function_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ListResponse) GetFunctions() []*Func {
@@ -566,7 +885,7 @@ type DeleteRequest struct {
 
 func (x *DeleteRequest) Reset() {
 	*x = DeleteRequest{}
-	mi := &file_function_function_proto_msgTypes[7]
+	mi := &file_function_function_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -578,7 +897,7 @@ func (x *DeleteRequest) String() string {
 func (*DeleteRequest) ProtoMessage() {}
 
 func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_function_function_proto_msgTypes[7]
+	mi := &file_function_function_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -591,7 +910,7 @@ func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRequest) Descriptor() ([]byte, []int) {
-	return file_function_function_proto_rawDescGZIP(), []int{7}
+	return file_function_function_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *DeleteRequest) GetName() string {
@@ -610,7 +929,7 @@ type DeleteResponse struct {
 
 func (x *DeleteResponse) Reset() {
 	*x = DeleteResponse{}
-	mi := &file_function_function_proto_msgTypes[8]
+	mi := &file_function_function_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -622,7 +941,7 @@ func (x *DeleteResponse) String() string {
 func (*DeleteResponse) ProtoMessage() {}
 
 func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_function_function_proto_msgTypes[8]
+	mi := &file_function_function_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -635,7 +954,7 @@ func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteResponse.ProtoReflect.Descriptor instead.
 func (*DeleteResponse) Descriptor() ([]byte, []int) {
-	return file_function_function_proto_rawDescGZIP(), []int{8}
+	return file_function_function_proto_rawDescGZIP(), []int{10}
 }
 
 // DescribeRequest names a function.
@@ -649,7 +968,7 @@ type DescribeRequest struct {
 
 func (x *DescribeRequest) Reset() {
 	*x = DescribeRequest{}
-	mi := &file_function_function_proto_msgTypes[9]
+	mi := &file_function_function_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -661,7 +980,7 @@ func (x *DescribeRequest) String() string {
 func (*DescribeRequest) ProtoMessage() {}
 
 func (x *DescribeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_function_function_proto_msgTypes[9]
+	mi := &file_function_function_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -674,7 +993,7 @@ func (x *DescribeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeRequest.ProtoReflect.Descriptor instead.
 func (*DescribeRequest) Descriptor() ([]byte, []int) {
-	return file_function_function_proto_rawDescGZIP(), []int{9}
+	return file_function_function_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *DescribeRequest) GetName() string {
@@ -695,7 +1014,7 @@ type DescribeResponse struct {
 
 func (x *DescribeResponse) Reset() {
 	*x = DescribeResponse{}
-	mi := &file_function_function_proto_msgTypes[10]
+	mi := &file_function_function_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -707,7 +1026,7 @@ func (x *DescribeResponse) String() string {
 func (*DescribeResponse) ProtoMessage() {}
 
 func (x *DescribeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_function_function_proto_msgTypes[10]
+	mi := &file_function_function_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -720,7 +1039,7 @@ func (x *DescribeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeResponse.ProtoReflect.Descriptor instead.
 func (*DescribeResponse) Descriptor() ([]byte, []int) {
-	return file_function_function_proto_rawDescGZIP(), []int{10}
+	return file_function_function_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *DescribeResponse) GetFunction() *Func {
@@ -738,14 +1057,34 @@ type UpdateRequest struct {
 	// The new source.
 	Source string `protobuf:"bytes,2,opt,name=source,proto3" json:"source,omitempty"`
 	// The new URL of a registered backend. Needs the scope "backend".
-	Backend       string `protobuf:"bytes,100,opt,name=backend,proto3" json:"backend,omitempty"`
+	Backend string `protobuf:"bytes,100,opt,name=backend,proto3" json:"backend,omitempty"`
+	// The new source: what Upload returned.
+	Upload string `protobuf:"bytes,101,opt,name=upload,proto3" json:"upload,omitempty"`
+	// The new source, for a function of several files: name to content.
+	Files map[string]string `protobuf:"bytes,102,rep,name=files,proto3" json:"files,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// The new time it stays awake without requests; "default" for the operator's.
+	IdleTimeout string `protobuf:"bytes,103,opt,name=idle_timeout,json=idleTimeout,proto3" json:"idle_timeout,omitempty"`
+	// The new number of requests it gets at once; -1 for any number.
+	Concurrency int32 `protobuf:"varint,104,opt,name=concurrency,proto3" json:"concurrency,omitempty"`
+	// Its new environment, replacing the old one whole.
+	EnvVars map[string]string `protobuf:"bytes,105,rep,name=env_vars,json=envVars,proto3" json:"env_vars,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// The new branch, tag or commit.
+	Branch string `protobuf:"bytes,106,opt,name=branch,proto3" json:"branch,omitempty"`
+	// The new repository.
+	Repo string `protobuf:"bytes,107,opt,name=repo,proto3" json:"repo,omitempty"`
+	// The new folder inside the repository; "." for its top.
+	Subfolder string `protobuf:"bytes,108,opt,name=subfolder,proto3" json:"subfolder,omitempty"`
+	// The new name of the function in the source.
+	Entrypoint string `protobuf:"bytes,109,opt,name=entrypoint,proto3" json:"entrypoint,omitempty"`
+	// The new language.
+	Runtime       string `protobuf:"bytes,110,opt,name=runtime,proto3" json:"runtime,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *UpdateRequest) Reset() {
 	*x = UpdateRequest{}
-	mi := &file_function_function_proto_msgTypes[11]
+	mi := &file_function_function_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -757,7 +1096,7 @@ func (x *UpdateRequest) String() string {
 func (*UpdateRequest) ProtoMessage() {}
 
 func (x *UpdateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_function_function_proto_msgTypes[11]
+	mi := &file_function_function_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -770,7 +1109,7 @@ func (x *UpdateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateRequest.ProtoReflect.Descriptor instead.
 func (*UpdateRequest) Descriptor() ([]byte, []int) {
-	return file_function_function_proto_rawDescGZIP(), []int{11}
+	return file_function_function_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *UpdateRequest) GetName() string {
@@ -794,6 +1133,76 @@ func (x *UpdateRequest) GetBackend() string {
 	return ""
 }
 
+func (x *UpdateRequest) GetUpload() string {
+	if x != nil {
+		return x.Upload
+	}
+	return ""
+}
+
+func (x *UpdateRequest) GetFiles() map[string]string {
+	if x != nil {
+		return x.Files
+	}
+	return nil
+}
+
+func (x *UpdateRequest) GetIdleTimeout() string {
+	if x != nil {
+		return x.IdleTimeout
+	}
+	return ""
+}
+
+func (x *UpdateRequest) GetConcurrency() int32 {
+	if x != nil {
+		return x.Concurrency
+	}
+	return 0
+}
+
+func (x *UpdateRequest) GetEnvVars() map[string]string {
+	if x != nil {
+		return x.EnvVars
+	}
+	return nil
+}
+
+func (x *UpdateRequest) GetBranch() string {
+	if x != nil {
+		return x.Branch
+	}
+	return ""
+}
+
+func (x *UpdateRequest) GetRepo() string {
+	if x != nil {
+		return x.Repo
+	}
+	return ""
+}
+
+func (x *UpdateRequest) GetSubfolder() string {
+	if x != nil {
+		return x.Subfolder
+	}
+	return ""
+}
+
+func (x *UpdateRequest) GetEntrypoint() string {
+	if x != nil {
+		return x.Entrypoint
+	}
+	return ""
+}
+
+func (x *UpdateRequest) GetRuntime() string {
+	if x != nil {
+		return x.Runtime
+	}
+	return ""
+}
+
 // UpdateResponse is empty.
 type UpdateResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -803,7 +1212,7 @@ type UpdateResponse struct {
 
 func (x *UpdateResponse) Reset() {
 	*x = UpdateResponse{}
-	mi := &file_function_function_proto_msgTypes[12]
+	mi := &file_function_function_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -815,7 +1224,7 @@ func (x *UpdateResponse) String() string {
 func (*UpdateResponse) ProtoMessage() {}
 
 func (x *UpdateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_function_function_proto_msgTypes[12]
+	mi := &file_function_function_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -828,7 +1237,7 @@ func (x *UpdateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateResponse.ProtoReflect.Descriptor instead.
 func (*UpdateResponse) Descriptor() ([]byte, []int) {
-	return file_function_function_proto_rawDescGZIP(), []int{12}
+	return file_function_function_proto_rawDescGZIP(), []int{14}
 }
 
 // ProxyRequest names a function by its id.
@@ -842,7 +1251,7 @@ type ProxyRequest struct {
 
 func (x *ProxyRequest) Reset() {
 	*x = ProxyRequest{}
-	mi := &file_function_function_proto_msgTypes[13]
+	mi := &file_function_function_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -854,7 +1263,7 @@ func (x *ProxyRequest) String() string {
 func (*ProxyRequest) ProtoMessage() {}
 
 func (x *ProxyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_function_function_proto_msgTypes[13]
+	mi := &file_function_function_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -867,7 +1276,7 @@ func (x *ProxyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProxyRequest.ProtoReflect.Descriptor instead.
 func (*ProxyRequest) Descriptor() ([]byte, []int) {
-	return file_function_function_proto_rawDescGZIP(), []int{13}
+	return file_function_function_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ProxyRequest) GetId() string {
@@ -888,7 +1297,7 @@ type ProxyResponse struct {
 
 func (x *ProxyResponse) Reset() {
 	*x = ProxyResponse{}
-	mi := &file_function_function_proto_msgTypes[14]
+	mi := &file_function_function_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -900,7 +1309,7 @@ func (x *ProxyResponse) String() string {
 func (*ProxyResponse) ProtoMessage() {}
 
 func (x *ProxyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_function_function_proto_msgTypes[14]
+	mi := &file_function_function_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -913,7 +1322,7 @@ func (x *ProxyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProxyResponse.ProtoReflect.Descriptor instead.
 func (*ProxyResponse) Descriptor() ([]byte, []int) {
-	return file_function_function_proto_rawDescGZIP(), []int{14}
+	return file_function_function_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ProxyResponse) GetUrl() string {
@@ -932,7 +1341,7 @@ type RegionsRequest struct {
 
 func (x *RegionsRequest) Reset() {
 	*x = RegionsRequest{}
-	mi := &file_function_function_proto_msgTypes[15]
+	mi := &file_function_function_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -944,7 +1353,7 @@ func (x *RegionsRequest) String() string {
 func (*RegionsRequest) ProtoMessage() {}
 
 func (x *RegionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_function_function_proto_msgTypes[15]
+	mi := &file_function_function_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -957,7 +1366,7 @@ func (x *RegionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegionsRequest.ProtoReflect.Descriptor instead.
 func (*RegionsRequest) Descriptor() ([]byte, []int) {
-	return file_function_function_proto_rawDescGZIP(), []int{15}
+	return file_function_function_proto_rawDescGZIP(), []int{17}
 }
 
 // RegionsResponse lists regions.
@@ -971,7 +1380,7 @@ type RegionsResponse struct {
 
 func (x *RegionsResponse) Reset() {
 	*x = RegionsResponse{}
-	mi := &file_function_function_proto_msgTypes[16]
+	mi := &file_function_function_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -983,7 +1392,7 @@ func (x *RegionsResponse) String() string {
 func (*RegionsResponse) ProtoMessage() {}
 
 func (x *RegionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_function_function_proto_msgTypes[16]
+	mi := &file_function_function_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -996,7 +1405,7 @@ func (x *RegionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegionsResponse.ProtoReflect.Descriptor instead.
 func (*RegionsResponse) Descriptor() ([]byte, []int) {
-	return file_function_function_proto_rawDescGZIP(), []int{16}
+	return file_function_function_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *RegionsResponse) GetRegions() []string {
@@ -1025,7 +1434,7 @@ type Reservation struct {
 
 func (x *Reservation) Reset() {
 	*x = Reservation{}
-	mi := &file_function_function_proto_msgTypes[17]
+	mi := &file_function_function_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1037,7 +1446,7 @@ func (x *Reservation) String() string {
 func (*Reservation) ProtoMessage() {}
 
 func (x *Reservation) ProtoReflect() protoreflect.Message {
-	mi := &file_function_function_proto_msgTypes[17]
+	mi := &file_function_function_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1050,7 +1459,7 @@ func (x *Reservation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reservation.ProtoReflect.Descriptor instead.
 func (*Reservation) Descriptor() ([]byte, []int) {
-	return file_function_function_proto_rawDescGZIP(), []int{17}
+	return file_function_function_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Reservation) GetName() string {
@@ -1099,7 +1508,7 @@ type ReserveRequest struct {
 
 func (x *ReserveRequest) Reset() {
 	*x = ReserveRequest{}
-	mi := &file_function_function_proto_msgTypes[18]
+	mi := &file_function_function_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1111,7 +1520,7 @@ func (x *ReserveRequest) String() string {
 func (*ReserveRequest) ProtoMessage() {}
 
 func (x *ReserveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_function_function_proto_msgTypes[18]
+	mi := &file_function_function_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1124,7 +1533,7 @@ func (x *ReserveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReserveRequest.ProtoReflect.Descriptor instead.
 func (*ReserveRequest) Descriptor() ([]byte, []int) {
-	return file_function_function_proto_rawDescGZIP(), []int{18}
+	return file_function_function_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ReserveRequest) GetName() string {
@@ -1145,7 +1554,7 @@ type ReserveResponse struct {
 
 func (x *ReserveResponse) Reset() {
 	*x = ReserveResponse{}
-	mi := &file_function_function_proto_msgTypes[19]
+	mi := &file_function_function_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1157,7 +1566,7 @@ func (x *ReserveResponse) String() string {
 func (*ReserveResponse) ProtoMessage() {}
 
 func (x *ReserveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_function_function_proto_msgTypes[19]
+	mi := &file_function_function_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1170,7 +1579,7 @@ func (x *ReserveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReserveResponse.ProtoReflect.Descriptor instead.
 func (*ReserveResponse) Descriptor() ([]byte, []int) {
-	return file_function_function_proto_rawDescGZIP(), []int{19}
+	return file_function_function_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ReserveResponse) GetReservation() *Reservation {
@@ -1189,7 +1598,7 @@ type RuntimesRequest struct {
 
 func (x *RuntimesRequest) Reset() {
 	*x = RuntimesRequest{}
-	mi := &file_function_function_proto_msgTypes[20]
+	mi := &file_function_function_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1201,7 +1610,7 @@ func (x *RuntimesRequest) String() string {
 func (*RuntimesRequest) ProtoMessage() {}
 
 func (x *RuntimesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_function_function_proto_msgTypes[20]
+	mi := &file_function_function_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1214,21 +1623,23 @@ func (x *RuntimesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RuntimesRequest.ProtoReflect.Descriptor instead.
 func (*RuntimesRequest) Descriptor() ([]byte, []int) {
-	return file_function_function_proto_rawDescGZIP(), []int{20}
+	return file_function_function_proto_rawDescGZIP(), []int{22}
 }
 
 // RuntimesResponse lists languages.
 type RuntimesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The languages' names.
-	Runtimes      []string `protobuf:"bytes,1,rep,name=runtimes,proto3" json:"runtimes,omitempty"`
+	Runtimes []string `protobuf:"bytes,1,rep,name=runtimes,proto3" json:"runtimes,omitempty"`
+	// The languages that cannot be run here, and why not.
+	Unavailable   map[string]string `protobuf:"bytes,100,rep,name=unavailable,proto3" json:"unavailable,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RuntimesResponse) Reset() {
 	*x = RuntimesResponse{}
-	mi := &file_function_function_proto_msgTypes[21]
+	mi := &file_function_function_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1240,7 +1651,7 @@ func (x *RuntimesResponse) String() string {
 func (*RuntimesResponse) ProtoMessage() {}
 
 func (x *RuntimesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_function_function_proto_msgTypes[21]
+	mi := &file_function_function_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1253,12 +1664,19 @@ func (x *RuntimesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RuntimesResponse.ProtoReflect.Descriptor instead.
 func (*RuntimesResponse) Descriptor() ([]byte, []int) {
-	return file_function_function_proto_rawDescGZIP(), []int{21}
+	return file_function_function_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *RuntimesResponse) GetRuntimes() []string {
 	if x != nil {
 		return x.Runtimes
+	}
+	return nil
+}
+
+func (x *RuntimesResponse) GetUnavailable() map[string]string {
+	if x != nil {
+		return x.Unavailable
 	}
 	return nil
 }
@@ -1269,14 +1687,20 @@ type LogsRequest struct {
 	// The function's name.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// "build" or "run"; "build" when empty.
-	LogsType      string `protobuf:"bytes,2,opt,name=logs_type,json=logsType,proto3" json:"logs_type,omitempty"`
+	LogsType string `protobuf:"bytes,2,opt,name=logs_type,json=logsType,proto3" json:"logs_type,omitempty"`
+	// The version's number. When 0: the newest for "build", the one that answers
+	// requests for "run".
+	Version int64 `protobuf:"varint,100,opt,name=version,proto3" json:"version,omitempty"`
+	// Where to begin: what an earlier answer said in next. When 0, as far back as
+	// is kept.
+	Offset        int64 `protobuf:"varint,101,opt,name=offset,proto3" json:"offset,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *LogsRequest) Reset() {
 	*x = LogsRequest{}
-	mi := &file_function_function_proto_msgTypes[22]
+	mi := &file_function_function_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1288,7 +1712,7 @@ func (x *LogsRequest) String() string {
 func (*LogsRequest) ProtoMessage() {}
 
 func (x *LogsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_function_function_proto_msgTypes[22]
+	mi := &file_function_function_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1301,7 +1725,7 @@ func (x *LogsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsRequest.ProtoReflect.Descriptor instead.
 func (*LogsRequest) Descriptor() ([]byte, []int) {
-	return file_function_function_proto_rawDescGZIP(), []int{22}
+	return file_function_function_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *LogsRequest) GetName() string {
@@ -1318,18 +1742,40 @@ func (x *LogsRequest) GetLogsType() string {
 	return ""
 }
 
+func (x *LogsRequest) GetVersion() int64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *LogsRequest) GetOffset() int64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
 // LogsResponse carries a log.
 type LogsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The text.
-	Logs          string `protobuf:"bytes,1,opt,name=logs,proto3" json:"logs,omitempty"`
+	Logs string `protobuf:"bytes,1,opt,name=logs,proto3" json:"logs,omitempty"`
+	// Where the text ends: the offset that continues it. A long log comes in
+	// several pieces; the end is reached when there is no text.
+	Next int64 `protobuf:"varint,100,opt,name=next,proto3" json:"next,omitempty"`
+	// The version it is of.
+	Version int64 `protobuf:"varint,101,opt,name=version,proto3" json:"version,omitempty"`
+	// The version that 0 stands for now: when it is another one than the reader
+	// follows, that one's log has begun.
+	Latest        int64 `protobuf:"varint,102,opt,name=latest,proto3" json:"latest,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *LogsResponse) Reset() {
 	*x = LogsResponse{}
-	mi := &file_function_function_proto_msgTypes[23]
+	mi := &file_function_function_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1341,7 +1787,7 @@ func (x *LogsResponse) String() string {
 func (*LogsResponse) ProtoMessage() {}
 
 func (x *LogsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_function_function_proto_msgTypes[23]
+	mi := &file_function_function_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1354,7 +1800,7 @@ func (x *LogsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsResponse.ProtoReflect.Descriptor instead.
 func (*LogsResponse) Descriptor() ([]byte, []int) {
-	return file_function_function_proto_rawDescGZIP(), []int{23}
+	return file_function_function_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *LogsResponse) GetLogs() string {
@@ -1362,6 +1808,321 @@ func (x *LogsResponse) GetLogs() string {
 		return x.Logs
 	}
 	return ""
+}
+
+func (x *LogsResponse) GetNext() int64 {
+	if x != nil {
+		return x.Next
+	}
+	return 0
+}
+
+func (x *LogsResponse) GetVersion() int64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *LogsResponse) GetLatest() int64 {
+	if x != nil {
+		return x.Latest
+	}
+	return 0
+}
+
+// UploadRequest is a piece of an archive.
+type UploadRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The next bytes of the archive.
+	Data          []byte `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UploadRequest) Reset() {
+	*x = UploadRequest{}
+	mi := &file_function_function_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UploadRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UploadRequest) ProtoMessage() {}
+
+func (x *UploadRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_function_function_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UploadRequest.ProtoReflect.Descriptor instead.
+func (*UploadRequest) Descriptor() ([]byte, []int) {
+	return file_function_function_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *UploadRequest) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+// UploadResponse names what was stored.
+type UploadResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What Deploy and Update call it. It is forgotten an hour later.
+	Upload string `protobuf:"bytes,1,opt,name=upload,proto3" json:"upload,omitempty"`
+	// The archive's size in bytes.
+	Size          int64 `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UploadResponse) Reset() {
+	*x = UploadResponse{}
+	mi := &file_function_function_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UploadResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UploadResponse) ProtoMessage() {}
+
+func (x *UploadResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_function_function_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UploadResponse.ProtoReflect.Descriptor instead.
+func (*UploadResponse) Descriptor() ([]byte, []int) {
+	return file_function_function_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *UploadResponse) GetUpload() string {
+	if x != nil {
+		return x.Upload
+	}
+	return ""
+}
+
+func (x *UploadResponse) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+// VersionsRequest names a function.
+type VersionsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The function's name.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VersionsRequest) Reset() {
+	*x = VersionsRequest{}
+	mi := &file_function_function_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VersionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VersionsRequest) ProtoMessage() {}
+
+func (x *VersionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_function_function_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VersionsRequest.ProtoReflect.Descriptor instead.
+func (*VersionsRequest) Descriptor() ([]byte, []int) {
+	return file_function_function_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *VersionsRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// VersionsResponse carries a function's versions.
+type VersionsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The versions, newest first.
+	Versions      []*Version `protobuf:"bytes,1,rep,name=versions,proto3" json:"versions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VersionsResponse) Reset() {
+	*x = VersionsResponse{}
+	mi := &file_function_function_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VersionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VersionsResponse) ProtoMessage() {}
+
+func (x *VersionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_function_function_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VersionsResponse.ProtoReflect.Descriptor instead.
+func (*VersionsResponse) Descriptor() ([]byte, []int) {
+	return file_function_function_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *VersionsResponse) GetVersions() []*Version {
+	if x != nil {
+		return x.Versions
+	}
+	return nil
+}
+
+// RollbackRequest names a function and one of its versions.
+type RollbackRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The function's name.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The version's number; the one before the present one when 0.
+	Version       int64 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RollbackRequest) Reset() {
+	*x = RollbackRequest{}
+	mi := &file_function_function_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RollbackRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RollbackRequest) ProtoMessage() {}
+
+func (x *RollbackRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_function_function_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RollbackRequest.ProtoReflect.Descriptor instead.
+func (*RollbackRequest) Descriptor() ([]byte, []int) {
+	return file_function_function_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *RollbackRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RollbackRequest) GetVersion() int64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+// RollbackResponse carries the function.
+type RollbackResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The function.
+	Function      *Func `protobuf:"bytes,1,opt,name=function,proto3" json:"function,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RollbackResponse) Reset() {
+	*x = RollbackResponse{}
+	mi := &file_function_function_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RollbackResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RollbackResponse) ProtoMessage() {}
+
+func (x *RollbackResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_function_function_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RollbackResponse.ProtoReflect.Descriptor instead.
+func (*RollbackResponse) Descriptor() ([]byte, []int) {
+	return file_function_function_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *RollbackResponse) GetFunction() *Func {
+	if x != nil {
+		return x.Function
+	}
+	return nil
 }
 
 var File_function_function_proto protoreflect.FileDescriptor
@@ -1373,7 +2134,7 @@ const file_function_function_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x121\n" +
 	"\arequest\x18\x02 \x01(\v2\x17.google.protobuf.StructR\arequest\"C\n" +
 	"\fCallResponse\x123\n" +
-	"\bresponse\x18\x01 \x01(\v2\x17.google.protobuf.StructR\bresponse\"\xee\x02\n" +
+	"\bresponse\x18\x01 \x01(\v2\x17.google.protobuf.StructR\bresponse\"\xbf\x04\n" +
 	"\rDeployRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06source\x18\x02 \x01(\tR\x06source\x12\x12\n" +
@@ -1386,13 +2147,21 @@ const file_function_function_proto_rawDesc = "" +
 	"\aruntime\x18\a \x01(\tR\aruntime\x12\x16\n" +
 	"\x06region\x18\b \x01(\tR\x06region\x12?\n" +
 	"\benv_vars\x18\t \x03(\v2$.function.DeployRequest.EnvVarsEntryR\aenvVars\x12\x18\n" +
-	"\abackend\x18d \x01(\tR\abackend\x1a:\n" +
+	"\abackend\x18d \x01(\tR\abackend\x12\x16\n" +
+	"\x06upload\x18e \x01(\tR\x06upload\x128\n" +
+	"\x05files\x18f \x03(\v2\".function.DeployRequest.FilesEntryR\x05files\x12!\n" +
+	"\fidle_timeout\x18g \x01(\tR\vidleTimeout\x12 \n" +
+	"\vconcurrency\x18h \x01(\x05R\vconcurrency\x1a:\n" +
 	"\fEnvVarsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a8\n" +
+	"\n" +
+	"FilesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"<\n" +
 	"\x0eDeployResponse\x12*\n" +
 	"\bfunction\x18\x01 \x01(\v2\x0e.function.FuncR\bfunction\"\r\n" +
-	"\vListRequest\"\xca\x03\n" +
+	"\vListRequest\"\x85\x06\n" +
 	"\x04Func\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +
@@ -1411,10 +2180,40 @@ const file_function_function_proto_rawDesc = "" +
 	"\x03url\x18\f \x01(\tR\x03url\x12\x18\n" +
 	"\acreated\x18\r \x01(\tR\acreated\x12\x18\n" +
 	"\aupdated\x18\x0e \x01(\tR\aupdated\x12\x18\n" +
-	"\abackend\x18d \x01(\tR\abackend\x1a:\n" +
+	"\abackend\x18d \x01(\tR\abackend\x12\x18\n" +
+	"\aversion\x18e \x01(\x03R\aversion\x12\x16\n" +
+	"\x06commit\x18f \x01(\tR\x06commit\x12!\n" +
+	"\fidle_timeout\x18g \x01(\tR\vidleTimeout\x12 \n" +
+	"\vconcurrency\x18h \x01(\x05R\vconcurrency\x12\x14\n" +
+	"\x05state\x18i \x01(\tR\x05state\x12\x16\n" +
+	"\x06reason\x18j \x01(\tR\x06reason\x12)\n" +
+	"\x06newest\x18k \x01(\v2\x11.function.VersionR\x06newest\x12/\n" +
+	"\x05files\x18l \x03(\v2\x19.function.Func.FilesEntryR\x05files\x1a:\n" +
 	"\fEnvVarsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"<\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a8\n" +
+	"\n" +
+	"FilesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa3\x02\n" +
+	"\aVersion\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x03R\x06number\x12\x14\n" +
+	"\x05state\x18\x02 \x01(\tR\x05state\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x16\n" +
+	"\x06source\x18\x04 \x01(\tR\x06source\x12\x16\n" +
+	"\x06branch\x18\x05 \x01(\tR\x06branch\x12\x16\n" +
+	"\x06commit\x18\x06 \x01(\tR\x06commit\x12\x12\n" +
+	"\x04size\x18\a \x01(\x03R\x04size\x12\x18\n" +
+	"\acreated\x18\b \x01(\tR\acreated\x12\x18\n" +
+	"\acurrent\x18\t \x01(\bR\acurrent\x12\x1c\n" +
+	"\tavailable\x18\n" +
+	" \x01(\bR\tavailable\x12$\n" +
+	"\x05steps\x18\v \x03(\v2\x0e.function.StepR\x05steps\"`\n" +
+	"\x04Step\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\astarted\x18\x02 \x01(\tR\astarted\x12\x12\n" +
+	"\x04took\x18\x03 \x01(\tR\x04took\x12\x16\n" +
+	"\x06detail\x18\x04 \x01(\tR\x06detail\"<\n" +
 	"\fListResponse\x12,\n" +
 	"\tfunctions\x18\x01 \x03(\v2\x0e.function.FuncR\tfunctions\"#\n" +
 	"\rDeleteRequest\x12\x12\n" +
@@ -1423,11 +2222,30 @@ const file_function_function_proto_rawDesc = "" +
 	"\x0fDescribeRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\">\n" +
 	"\x10DescribeResponse\x12*\n" +
-	"\bfunction\x18\x01 \x01(\v2\x0e.function.FuncR\bfunction\"U\n" +
+	"\bfunction\x18\x01 \x01(\v2\x0e.function.FuncR\bfunction\"\xa7\x04\n" +
 	"\rUpdateRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06source\x18\x02 \x01(\tR\x06source\x12\x18\n" +
-	"\abackend\x18d \x01(\tR\abackend\"\x10\n" +
+	"\abackend\x18d \x01(\tR\abackend\x12\x16\n" +
+	"\x06upload\x18e \x01(\tR\x06upload\x128\n" +
+	"\x05files\x18f \x03(\v2\".function.UpdateRequest.FilesEntryR\x05files\x12!\n" +
+	"\fidle_timeout\x18g \x01(\tR\vidleTimeout\x12 \n" +
+	"\vconcurrency\x18h \x01(\x05R\vconcurrency\x12?\n" +
+	"\benv_vars\x18i \x03(\v2$.function.UpdateRequest.EnvVarsEntryR\aenvVars\x12\x16\n" +
+	"\x06branch\x18j \x01(\tR\x06branch\x12\x12\n" +
+	"\x04repo\x18k \x01(\tR\x04repo\x12\x1c\n" +
+	"\tsubfolder\x18l \x01(\tR\tsubfolder\x12\x1e\n" +
+	"\n" +
+	"entrypoint\x18m \x01(\tR\n" +
+	"entrypoint\x12\x18\n" +
+	"\aruntime\x18n \x01(\tR\aruntime\x1a8\n" +
+	"\n" +
+	"FilesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a:\n" +
+	"\fEnvVarsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x10\n" +
 	"\x0eUpdateResponse\"\x1e\n" +
 	"\fProxyRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"!\n" +
@@ -1446,14 +2264,37 @@ const file_function_function_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"J\n" +
 	"\x0fReserveResponse\x127\n" +
 	"\vreservation\x18\x01 \x01(\v2\x15.function.ReservationR\vreservation\"\x11\n" +
-	"\x0fRuntimesRequest\".\n" +
+	"\x0fRuntimesRequest\"\xbd\x01\n" +
 	"\x10RuntimesResponse\x12\x1a\n" +
-	"\bruntimes\x18\x01 \x03(\tR\bruntimes\">\n" +
+	"\bruntimes\x18\x01 \x03(\tR\bruntimes\x12M\n" +
+	"\vunavailable\x18d \x03(\v2+.function.RuntimesResponse.UnavailableEntryR\vunavailable\x1a>\n" +
+	"\x10UnavailableEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"p\n" +
 	"\vLogsRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1b\n" +
-	"\tlogs_type\x18\x02 \x01(\tR\blogsType\"\"\n" +
+	"\tlogs_type\x18\x02 \x01(\tR\blogsType\x12\x18\n" +
+	"\aversion\x18d \x01(\x03R\aversion\x12\x16\n" +
+	"\x06offset\x18e \x01(\x03R\x06offset\"h\n" +
 	"\fLogsResponse\x12\x12\n" +
-	"\x04logs\x18\x01 \x01(\tR\x04logs2\xa6\x05\n" +
+	"\x04logs\x18\x01 \x01(\tR\x04logs\x12\x12\n" +
+	"\x04next\x18d \x01(\x03R\x04next\x12\x18\n" +
+	"\aversion\x18e \x01(\x03R\aversion\x12\x16\n" +
+	"\x06latest\x18f \x01(\x03R\x06latest\"#\n" +
+	"\rUploadRequest\x12\x12\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\"<\n" +
+	"\x0eUploadResponse\x12\x16\n" +
+	"\x06upload\x18\x01 \x01(\tR\x06upload\x12\x12\n" +
+	"\x04size\x18\x02 \x01(\x03R\x04size\"%\n" +
+	"\x0fVersionsRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"A\n" +
+	"\x10VersionsResponse\x12-\n" +
+	"\bversions\x18\x01 \x03(\v2\x11.function.VersionR\bversions\"?\n" +
+	"\x0fRollbackRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\x03R\aversion\">\n" +
+	"\x10RollbackResponse\x12*\n" +
+	"\bfunction\x18\x01 \x01(\v2\x0e.function.FuncR\bfunction2\xeb\x06\n" +
 	"\bFunction\x125\n" +
 	"\x04Call\x12\x15.function.CallRequest\x1a\x16.function.CallResponse\x12;\n" +
 	"\x06Deploy\x12\x17.function.DeployRequest\x1a\x18.function.DeployResponse\x125\n" +
@@ -1465,7 +2306,10 @@ const file_function_function_proto_rawDesc = "" +
 	"\aRegions\x12\x18.function.RegionsRequest\x1a\x19.function.RegionsResponse\x12>\n" +
 	"\aReserve\x12\x18.function.ReserveRequest\x1a\x19.function.ReserveResponse\x12A\n" +
 	"\bRuntimes\x12\x19.function.RuntimesRequest\x1a\x1a.function.RuntimesResponse\x125\n" +
-	"\x04Logs\x12\x15.function.LogsRequest\x1a\x16.function.LogsResponseB2Z0github.com/m3o/ingress/proto/function;functionpbb\x06proto3"
+	"\x04Logs\x12\x15.function.LogsRequest\x1a\x16.function.LogsResponse\x12=\n" +
+	"\x06Upload\x12\x17.function.UploadRequest\x1a\x18.function.UploadResponse(\x01\x12A\n" +
+	"\bVersions\x12\x19.function.VersionsRequest\x1a\x1a.function.VersionsResponse\x12A\n" +
+	"\bRollback\x12\x19.function.RollbackRequest\x1a\x1a.function.RollbackResponseB2Z0github.com/m3o/ingress/proto/function;functionpbb\x06proto3"
 
 var (
 	file_function_function_proto_rawDescOnce sync.Once
@@ -1479,7 +2323,7 @@ func file_function_function_proto_rawDescGZIP() []byte {
 	return file_function_function_proto_rawDescData
 }
 
-var file_function_function_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_function_function_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
 var file_function_function_proto_goTypes = []any{
 	(*CallRequest)(nil),      // 0: function.CallRequest
 	(*CallResponse)(nil),     // 1: function.CallResponse
@@ -1487,64 +2331,92 @@ var file_function_function_proto_goTypes = []any{
 	(*DeployResponse)(nil),   // 3: function.DeployResponse
 	(*ListRequest)(nil),      // 4: function.ListRequest
 	(*Func)(nil),             // 5: function.Func
-	(*ListResponse)(nil),     // 6: function.ListResponse
-	(*DeleteRequest)(nil),    // 7: function.DeleteRequest
-	(*DeleteResponse)(nil),   // 8: function.DeleteResponse
-	(*DescribeRequest)(nil),  // 9: function.DescribeRequest
-	(*DescribeResponse)(nil), // 10: function.DescribeResponse
-	(*UpdateRequest)(nil),    // 11: function.UpdateRequest
-	(*UpdateResponse)(nil),   // 12: function.UpdateResponse
-	(*ProxyRequest)(nil),     // 13: function.ProxyRequest
-	(*ProxyResponse)(nil),    // 14: function.ProxyResponse
-	(*RegionsRequest)(nil),   // 15: function.RegionsRequest
-	(*RegionsResponse)(nil),  // 16: function.RegionsResponse
-	(*Reservation)(nil),      // 17: function.Reservation
-	(*ReserveRequest)(nil),   // 18: function.ReserveRequest
-	(*ReserveResponse)(nil),  // 19: function.ReserveResponse
-	(*RuntimesRequest)(nil),  // 20: function.RuntimesRequest
-	(*RuntimesResponse)(nil), // 21: function.RuntimesResponse
-	(*LogsRequest)(nil),      // 22: function.LogsRequest
-	(*LogsResponse)(nil),     // 23: function.LogsResponse
-	nil,                      // 24: function.DeployRequest.EnvVarsEntry
-	nil,                      // 25: function.Func.EnvVarsEntry
-	(*structpb.Struct)(nil),  // 26: google.protobuf.Struct
+	(*Version)(nil),          // 6: function.Version
+	(*Step)(nil),             // 7: function.Step
+	(*ListResponse)(nil),     // 8: function.ListResponse
+	(*DeleteRequest)(nil),    // 9: function.DeleteRequest
+	(*DeleteResponse)(nil),   // 10: function.DeleteResponse
+	(*DescribeRequest)(nil),  // 11: function.DescribeRequest
+	(*DescribeResponse)(nil), // 12: function.DescribeResponse
+	(*UpdateRequest)(nil),    // 13: function.UpdateRequest
+	(*UpdateResponse)(nil),   // 14: function.UpdateResponse
+	(*ProxyRequest)(nil),     // 15: function.ProxyRequest
+	(*ProxyResponse)(nil),    // 16: function.ProxyResponse
+	(*RegionsRequest)(nil),   // 17: function.RegionsRequest
+	(*RegionsResponse)(nil),  // 18: function.RegionsResponse
+	(*Reservation)(nil),      // 19: function.Reservation
+	(*ReserveRequest)(nil),   // 20: function.ReserveRequest
+	(*ReserveResponse)(nil),  // 21: function.ReserveResponse
+	(*RuntimesRequest)(nil),  // 22: function.RuntimesRequest
+	(*RuntimesResponse)(nil), // 23: function.RuntimesResponse
+	(*LogsRequest)(nil),      // 24: function.LogsRequest
+	(*LogsResponse)(nil),     // 25: function.LogsResponse
+	(*UploadRequest)(nil),    // 26: function.UploadRequest
+	(*UploadResponse)(nil),   // 27: function.UploadResponse
+	(*VersionsRequest)(nil),  // 28: function.VersionsRequest
+	(*VersionsResponse)(nil), // 29: function.VersionsResponse
+	(*RollbackRequest)(nil),  // 30: function.RollbackRequest
+	(*RollbackResponse)(nil), // 31: function.RollbackResponse
+	nil,                      // 32: function.DeployRequest.EnvVarsEntry
+	nil,                      // 33: function.DeployRequest.FilesEntry
+	nil,                      // 34: function.Func.EnvVarsEntry
+	nil,                      // 35: function.Func.FilesEntry
+	nil,                      // 36: function.UpdateRequest.FilesEntry
+	nil,                      // 37: function.UpdateRequest.EnvVarsEntry
+	nil,                      // 38: function.RuntimesResponse.UnavailableEntry
+	(*structpb.Struct)(nil),  // 39: google.protobuf.Struct
 }
 var file_function_function_proto_depIdxs = []int32{
-	26, // 0: function.CallRequest.request:type_name -> google.protobuf.Struct
-	26, // 1: function.CallResponse.response:type_name -> google.protobuf.Struct
-	24, // 2: function.DeployRequest.env_vars:type_name -> function.DeployRequest.EnvVarsEntry
-	5,  // 3: function.DeployResponse.function:type_name -> function.Func
-	25, // 4: function.Func.env_vars:type_name -> function.Func.EnvVarsEntry
-	5,  // 5: function.ListResponse.functions:type_name -> function.Func
-	5,  // 6: function.DescribeResponse.function:type_name -> function.Func
-	17, // 7: function.ReserveResponse.reservation:type_name -> function.Reservation
-	0,  // 8: function.Function.Call:input_type -> function.CallRequest
-	2,  // 9: function.Function.Deploy:input_type -> function.DeployRequest
-	4,  // 10: function.Function.List:input_type -> function.ListRequest
-	7,  // 11: function.Function.Delete:input_type -> function.DeleteRequest
-	9,  // 12: function.Function.Describe:input_type -> function.DescribeRequest
-	11, // 13: function.Function.Update:input_type -> function.UpdateRequest
-	13, // 14: function.Function.Proxy:input_type -> function.ProxyRequest
-	15, // 15: function.Function.Regions:input_type -> function.RegionsRequest
-	18, // 16: function.Function.Reserve:input_type -> function.ReserveRequest
-	20, // 17: function.Function.Runtimes:input_type -> function.RuntimesRequest
-	22, // 18: function.Function.Logs:input_type -> function.LogsRequest
-	1,  // 19: function.Function.Call:output_type -> function.CallResponse
-	3,  // 20: function.Function.Deploy:output_type -> function.DeployResponse
-	6,  // 21: function.Function.List:output_type -> function.ListResponse
-	8,  // 22: function.Function.Delete:output_type -> function.DeleteResponse
-	10, // 23: function.Function.Describe:output_type -> function.DescribeResponse
-	12, // 24: function.Function.Update:output_type -> function.UpdateResponse
-	14, // 25: function.Function.Proxy:output_type -> function.ProxyResponse
-	16, // 26: function.Function.Regions:output_type -> function.RegionsResponse
-	19, // 27: function.Function.Reserve:output_type -> function.ReserveResponse
-	21, // 28: function.Function.Runtimes:output_type -> function.RuntimesResponse
-	23, // 29: function.Function.Logs:output_type -> function.LogsResponse
-	19, // [19:30] is the sub-list for method output_type
-	8,  // [8:19] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	39, // 0: function.CallRequest.request:type_name -> google.protobuf.Struct
+	39, // 1: function.CallResponse.response:type_name -> google.protobuf.Struct
+	32, // 2: function.DeployRequest.env_vars:type_name -> function.DeployRequest.EnvVarsEntry
+	33, // 3: function.DeployRequest.files:type_name -> function.DeployRequest.FilesEntry
+	5,  // 4: function.DeployResponse.function:type_name -> function.Func
+	34, // 5: function.Func.env_vars:type_name -> function.Func.EnvVarsEntry
+	6,  // 6: function.Func.newest:type_name -> function.Version
+	35, // 7: function.Func.files:type_name -> function.Func.FilesEntry
+	7,  // 8: function.Version.steps:type_name -> function.Step
+	5,  // 9: function.ListResponse.functions:type_name -> function.Func
+	5,  // 10: function.DescribeResponse.function:type_name -> function.Func
+	36, // 11: function.UpdateRequest.files:type_name -> function.UpdateRequest.FilesEntry
+	37, // 12: function.UpdateRequest.env_vars:type_name -> function.UpdateRequest.EnvVarsEntry
+	19, // 13: function.ReserveResponse.reservation:type_name -> function.Reservation
+	38, // 14: function.RuntimesResponse.unavailable:type_name -> function.RuntimesResponse.UnavailableEntry
+	6,  // 15: function.VersionsResponse.versions:type_name -> function.Version
+	5,  // 16: function.RollbackResponse.function:type_name -> function.Func
+	0,  // 17: function.Function.Call:input_type -> function.CallRequest
+	2,  // 18: function.Function.Deploy:input_type -> function.DeployRequest
+	4,  // 19: function.Function.List:input_type -> function.ListRequest
+	9,  // 20: function.Function.Delete:input_type -> function.DeleteRequest
+	11, // 21: function.Function.Describe:input_type -> function.DescribeRequest
+	13, // 22: function.Function.Update:input_type -> function.UpdateRequest
+	15, // 23: function.Function.Proxy:input_type -> function.ProxyRequest
+	17, // 24: function.Function.Regions:input_type -> function.RegionsRequest
+	20, // 25: function.Function.Reserve:input_type -> function.ReserveRequest
+	22, // 26: function.Function.Runtimes:input_type -> function.RuntimesRequest
+	24, // 27: function.Function.Logs:input_type -> function.LogsRequest
+	26, // 28: function.Function.Upload:input_type -> function.UploadRequest
+	28, // 29: function.Function.Versions:input_type -> function.VersionsRequest
+	30, // 30: function.Function.Rollback:input_type -> function.RollbackRequest
+	1,  // 31: function.Function.Call:output_type -> function.CallResponse
+	3,  // 32: function.Function.Deploy:output_type -> function.DeployResponse
+	8,  // 33: function.Function.List:output_type -> function.ListResponse
+	10, // 34: function.Function.Delete:output_type -> function.DeleteResponse
+	12, // 35: function.Function.Describe:output_type -> function.DescribeResponse
+	14, // 36: function.Function.Update:output_type -> function.UpdateResponse
+	16, // 37: function.Function.Proxy:output_type -> function.ProxyResponse
+	18, // 38: function.Function.Regions:output_type -> function.RegionsResponse
+	21, // 39: function.Function.Reserve:output_type -> function.ReserveResponse
+	23, // 40: function.Function.Runtimes:output_type -> function.RuntimesResponse
+	25, // 41: function.Function.Logs:output_type -> function.LogsResponse
+	27, // 42: function.Function.Upload:output_type -> function.UploadResponse
+	29, // 43: function.Function.Versions:output_type -> function.VersionsResponse
+	31, // 44: function.Function.Rollback:output_type -> function.RollbackResponse
+	31, // [31:45] is the sub-list for method output_type
+	17, // [17:31] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_function_function_proto_init() }
@@ -1558,7 +2430,7 @@ func file_function_function_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_function_function_proto_rawDesc), len(file_function_function_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   26,
+			NumMessages:   39,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
