@@ -34,7 +34,8 @@ type Client struct {
 	// followed, whatever it says: they would take the token elsewhere.
 	HTTP *http.Client
 	// Timeout bounds one call, reading the reply included; 30 s when zero. For a
-	// stream it bounds only the wait for its beginning.
+	// stream it bounds only the wait for its beginning, and for an upload the time
+	// without progress and the wait for the reply.
 	Timeout time.Duration
 	// MaxReply bounds the reply, or one message of a stream, in bytes; 16 MiB
 	// when zero.
@@ -128,20 +129,29 @@ func (c *Client) messages(body io.Reader, each func(json.RawMessage) error) erro
 
 // send posts a request. A caller that gets no error must close the body.
 func (c *Client) send(ctx context.Context, service, endpoint string, body []byte) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.target(service, endpoint).String(), bytes.NewReader(body))
+	req, err := c.post(ctx, service, endpoint, mediaJSON, bytes.NewReader(body))
 	if err != nil {
-		return nil, fmt.Errorf("%s/%s: %w", service, endpoint, err)
-	}
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Accept", "application/json")
-	if c.Token != "" {
-		req.Header.Set("Authorization", "Bearer "+c.Token)
+		return nil, err
 	}
 	res, err := c.direct().Do(req)
 	if err != nil {
 		return nil, unreachable(err)
 	}
 	return res, nil
+}
+
+// post makes a request with a body of some type.
+func (c *Client) post(ctx context.Context, service, endpoint, contentType string, body io.Reader) (*http.Request, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.target(service, endpoint).String(), body)
+	if err != nil {
+		return nil, fmt.Errorf("%s/%s: %w", service, endpoint, err)
+	}
+	req.Header.Set("Content-Type", contentType)
+	req.Header.Set("Accept", mediaJSON)
+	if c.Token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.Token)
+	}
+	return req, nil
 }
 
 // target returns the address of a method. In the form without a key the

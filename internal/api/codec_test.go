@@ -135,7 +135,7 @@ func TestEncode(t *testing.T) {
 		{"an absent message is", &urlpb.CreateResponse{}, `{"url":null}`},
 		{"an empty message", &urlpb.DeleteResponse{}, `{}`},
 		{"maps are sorted", &functionpb.DeployRequest{EnvVars: map[string]string{"b": "2", "a": "1", "c": "< > \""}},
-			`{"name":"","source":"","repo":"","branch":"","subfolder":"","entrypoint":"","runtime":"","region":"","env_vars":{"a":"1","b":"2","c":"< > \""},"backend":""}`},
+			`{"name":"","source":"","repo":"","branch":"","subfolder":"","entrypoint":"","runtime":"","region":"","env_vars":{"a":"1","b":"2","c":"< > \""},"backend":"","upload":"","files":{},"idle_timeout":"","concurrency":0}`},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -50,7 +50,7 @@ func newEndpoint(service Service, method Method) *endpoint {
 		scope:   service.RequiredScope(),
 		name:    string(service.Descriptor.FullName()) + "." + method.Name,
 		id:      pkg + "." + strings.ToLower(method.Name),
-		lenient: needsCoercion(method.request().ProtoReflect().Descriptor()),
+		lenient: !method.Uploads() && needsCoercion(method.request().ProtoReflect().Descriptor()),
 	}
 }
 

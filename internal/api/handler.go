@@ -33,7 +33,8 @@ type HandlerConfig struct {
 	Patience time.Duration
 	// MaxWebSocketRequest is the largest request over a WebSocket in bytes; 4 MiB
 	// when zero. The bodies of other requests are limited by the caller, with
-	// http.MaxBytesReader, which is answered with a 413.
+	// http.MaxBytesReader, which is answered with a 413; so are uploads, which
+	// Uploads tells from the others.
 	MaxWebSocketRequest int64
 }
 
@@ -105,6 +106,10 @@ func (h *Handler) serveCall(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c, failed := h.open(w.Header(), r)
+	if failed == nil && c.endpoint.method.Uploads() {
+		h.serveUpload(w, r, c)
+		return
+	}
 	var req proto.Message
 	if failed == nil {
 		req, failed = c.endpoint.request(r)
@@ -157,7 +162,9 @@ func checkMethod(header http.Header, r *http.Request) *Error {
 }
 
 func (h *Handler) serveUnary(w http.ResponseWriter, r *http.Request, c call, req proto.Message) {
-	body, failed := h.invoke(r.Context(), c, req)
+	body, failed := h.invoke(r.Context(), c, func(ctx context.Context) (proto.Message, error) {
+		return c.endpoint.method.unary(ctx, c.caller, req)
+	})
 	if failed != nil {
 		h.fail(w, c, failed)
 		return
@@ -175,9 +182,9 @@ func (h *Handler) deliver(w http.ResponseWriter, body []byte) {
 }
 
 // invoke runs a method that answers once and returns the reply as JSON.
-func (h *Handler) invoke(ctx context.Context, c call, req proto.Message) (body []byte, failed *Error) {
+func (h *Handler) invoke(ctx context.Context, c call, method func(context.Context) (proto.Message, error)) (body []byte, failed *Error) {
 	defer h.recovered(c, &failed)
-	res, err := c.endpoint.method.unary(ctx, c.caller, req)
+	res, err := method(ctx)
 	if err != nil {
 		return nil, c.endpoint.failure(ctx, err)
 	}

@@ -69,7 +69,7 @@ func (c Caller) Has(scope string) bool {
 }
 
 // Method is one row of a service's table: a name from the contract and the Go
-// function behind it. Make one with Unary, ServerStream or Listing.
+// function behind it. Make one with Unary, ServerStream, Listing or Upload.
 type Method struct {
 	// Name is the method's name in the .proto file, such as "Create".
 	Name string
@@ -78,6 +78,7 @@ type Method struct {
 	unary   func(ctx context.Context, caller Caller, req proto.Message) (proto.Message, error)
 	stream  streamFunc
 	list    streamFunc // in place of unary
+	upload  uploadFunc // in place of unary, and of request
 }
 
 // streamFunc answers any number of times.
@@ -163,6 +164,12 @@ func (s Service) Check() error {
 		}
 		if s.Methods[at].list != nil && !isListing(want.Output()) {
 			return fmt.Errorf("service %s: method %s replies with more than a list", s.Descriptor.FullName(), want.Name())
+		}
+		if s.Methods[at].Uploads() != want.IsStreamingClient() {
+			return fmt.Errorf("service %s: method %s takes an upload in only one of contract and table", s.Descriptor.FullName(), want.Name())
+		}
+		if s.Methods[at].Uploads() {
+			continue
 		}
 		if got := s.Methods[at].request().ProtoReflect().Descriptor(); got != want.Input() {
 			return fmt.Errorf("service %s: method %s takes %s in its table and %s in the contract",

@@ -45,6 +45,7 @@ type (
 	pathItem struct {
 		Get  *operation `json:"get,omitempty"`
 		Post *operation `json:"post"`
+		Put  *operation `json:"put,omitempty"`
 	}
 	operation struct {
 		OperationID string                  `json:"operationId"`
@@ -87,6 +88,9 @@ const (
 	apiDescription = "Every method is a POST with a JSON object, or a GET with parameters; PUT and DELETE behave as POST. " +
 		"Paths and names of methods may be written in any case, field names as here or in lowerCamelCase; unknown fields are ignored. " +
 		"64-bit integers are strings in replies, and strings or numbers in requests."
+
+	uploadNote = "An upload: the body is the archive itself. It may be as long as the ingress allows, " +
+		"which is more than for other requests; a client that sends Expect: 100-continue learns of a refusal before it sends the body."
 
 	streamNote = "Streams: over HTTP the reply is any number of JSON objects, one a line, of which the last may be an error; " +
 		"over a WebSocket the request is one text frame and each object of the reply another."
@@ -144,6 +148,9 @@ func describe(method protoreflect.MethodDescriptor, tag string, inputs map[proto
 		Responses:   responses(method),
 		Streaming:   method.IsStreamingServer(),
 	}
+	if method.IsStreamingClient() {
+		return describeUpload(post)
+	}
 	if post.Streaming {
 		post.Description += "\n\n" + streamNote
 	}
@@ -154,6 +161,19 @@ func describe(method protoreflect.MethodDescriptor, tag string, inputs map[proto
 		mediaJSON: {Schema: refersTo(inputs[method.Input().FullName()])},
 	}}
 	return &pathItem{Get: &get, Post: &post}
+}
+
+// describeUpload turns the description of a method into that of an upload, which
+// has no parameters and hence no GET.
+func describeUpload(post operation) *pathItem {
+	post.Description += "\n\n" + uploadNote
+	post.RequestBody = &requestBody{Content: map[string]mediaType{}}
+	for _, kind := range uploadTypes() {
+		post.RequestBody.Content[kind] = mediaType{Schema: &schema{Type: "string", Format: "binary"}}
+	}
+	put := post
+	put.OperationID += ".put"
+	return &pathItem{Post: &post, Put: &put}
 }
 
 // queryParameters lists a request's fields as a GET may give them.

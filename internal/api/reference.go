@@ -29,7 +29,7 @@ type (
 	}
 	refMethod struct {
 		Name, Path, Comment string
-		Streams             bool
+		Streams, Uploads    bool
 		Request, Reply      refMessage
 	}
 	refMessage struct {
@@ -72,7 +72,7 @@ func refer(service protoreflect.ServiceDescriptor) refService {
 		direct[method.Output().FullName()] = true
 		shown.Methods = append(shown.Methods, refMethod{
 			Name: string(method.Name()), Path: methodPath(method), Comment: comment(method),
-			Streams: method.IsStreamingServer(),
+			Streams: method.IsStreamingServer(), Uploads: method.IsStreamingClient(),
 			Request: referMessage(method.Input()), Reply: referMessage(method.Output()),
 		})
 	}
@@ -89,7 +89,7 @@ func messagesOf(service protoreflect.ServiceDescriptor) []protoreflect.MessageDe
 	one := []protoreflect.ServiceDescriptor{service}
 	seen := map[protoreflect.FullName]bool{}
 	var all []protoreflect.MessageDescriptor
-	for _, message := range append(reachable(one, protoreflect.MethodDescriptor.Output), reachable(one, protoreflect.MethodDescriptor.Input)...) {
+	for _, message := range append(reachable(one, protoreflect.MethodDescriptor.Output), reachable(one, parameterised)...) {
 		if !seen[message.FullName()] {
 			seen[message.FullName()] = true
 			all = append(all, message)

@@ -37,17 +37,26 @@ func schemas(services []protoreflect.ServiceDescriptor) map[string]*schema {
 		all[string(message.FullName())] = replySchema(message)
 	}
 	inputs := inputNames(services)
-	for _, message := range reachable(services, protoreflect.MethodDescriptor.Input) {
+	for _, message := range reachable(services, parameterised) {
 		all[inputs[message.FullName()]] = inputSchema(message, inputs)
 	}
 	return all
+}
+
+// parameterised returns what a method's request consists of; that of an upload,
+// whose body is no message, of nothing.
+func parameterised(method protoreflect.MethodDescriptor) protoreflect.MessageDescriptor {
+	if method.IsStreamingClient() {
+		return nil
+	}
+	return method.Input()
 }
 
 // inputNames names the messages of requests; those that replies use as well get
 // a name of their own.
 func inputNames(services []protoreflect.ServiceDescriptor) map[protoreflect.FullName]string {
 	names := map[protoreflect.FullName]string{}
-	for _, message := range reachable(services, protoreflect.MethodDescriptor.Input) {
+	for _, message := range reachable(services, parameterised) {
 		names[message.FullName()] = string(message.FullName())
 	}
 	for _, message := range reachable(services, protoreflect.MethodDescriptor.Output) {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+	"google.golang.org/protobuf/proto"
 )
 
 // socket is one call over a WebSocket: a request in, replies out as text frames,
@@ -54,6 +55,9 @@ func (h *Handler) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 
 // converse reads the request, calls the method and sends what it replies.
 func (h *Handler) converse(ctx context.Context, s *socket, c call) *Error {
+	if c.endpoint.method.Uploads() {
+		return BadRequest("v1", "An upload is the body of a POST, not a message on a WebSocket")
+	}
 	data, failed := s.receive()
 	if failed != nil {
 		return failed
@@ -70,7 +74,9 @@ func (h *Handler) converse(ctx context.Context, s *socket, c call) *Error {
 	if c.endpoint.method.list != nil {
 		return h.sendListing(ctx, s, c, req)
 	}
-	body, failed := h.invoke(ctx, c, req)
+	body, failed := h.invoke(ctx, c, func(ctx context.Context) (proto.Message, error) {
+		return c.endpoint.method.unary(ctx, c.caller, req)
+	})
 	if failed != nil {
 		return failed
 	}

@@ -38,6 +38,12 @@ type Config struct {
 	// these requests from others with IsPublicResolve.
 	PublicResolve bool
 
+	// TakesUpload reports whether an escaped path under /v1 is that of a method
+	// whose request is a body of any length. Other limits apply to those, and /api
+	// passes them on as they are. Nil means that there are none. It is called
+	// concurrently.
+	TakesUpload func(escapedPath string) bool
+
 	// Hosts is the initial host table; SetHosts replaces it.
 	Hosts Hosts
 	// VerifyRedirectHosts are hosts, each with a port when it is not the scheme's
@@ -85,6 +91,9 @@ type Limits struct {
 	// BodyBytes bounds bodies on /api and /v1; beyond it, 413. Default 4 MiB.
 	// Apps and functions set their own.
 	BodyBytes int64
+	// UploadBytes bounds the bodies that TakesUpload tells; beyond it, 413. Default
+	// 512 MiB. Each read of one may take as long as ReadBody.
+	UploadBytes int64
 	// ReadBody is how long a body on /api and /v1 that is read whole may take, and a
 	// second more for each 16 KiB that have arrived; beyond it, 408. Default 30 s.
 	ReadBody time.Duration
@@ -103,6 +112,7 @@ func (l Limits) withDefaults() Limits {
 		HeaderBytes: orDefault(l.HeaderBytes, 64<<10),
 		URLBytes:    orDefault(l.URLBytes, 16<<10),
 		BodyBytes:   orDefault(l.BodyBytes, 4<<20),
+		UploadBytes: orDefault(l.UploadBytes, 512<<20),
 		ReadBody:    orDefault(l.ReadBody, 30*time.Second),
 		Resolve:     orDefault(l.Resolve, 5*time.Second),
 		Patience:    orDefault(l.Patience, 3*time.Second),
@@ -117,7 +127,7 @@ func orDefault[T int | int64 | time.Duration](value, fallback T) T {
 }
 
 func (l Limits) check() error {
-	if min(l.ReadHeader, l.Idle, l.ReadBody, l.Resolve, l.Patience) < 0 || min(int64(l.HeaderBytes), int64(l.URLBytes), l.BodyBytes) < 0 {
+	if min(l.ReadHeader, l.Idle, l.ReadBody, l.Resolve, l.Patience) < 0 || min(int64(l.HeaderBytes), int64(l.URLBytes), l.BodyBytes, l.UploadBytes) < 0 {
 		return fmt.Errorf("limits: %+v: a limit cannot be negative", l)
 	}
 	return nil
@@ -137,6 +147,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.IsPlatformKey == nil {
 		c.IsPlatformKey = func(string) bool { return false }
+	}
+	if c.TakesUpload == nil {
+		c.TakesUpload = func(string) bool { return false }
 	}
 	return c
 }

@@ -18,8 +18,10 @@ type pacedBody struct {
 	patience time.Duration
 	now      func() time.Time
 	// whole is set when the body is read as a whole before anything is done with
-	// it. A stream that is passed on may pause for as long as it likes.
+	// it. A stream that is passed on may pause for as long as it likes, unless it
+	// must come steadily: no read may take longer than patience then.
 	whole    bool
+	steadily bool
 	started  time.Time
 	received int64
 }
@@ -27,15 +29,11 @@ type pacedBody struct {
 // Read implements io.Reader. It fails with os.ErrDeadlineExceeded when the sender
 // was too slow.
 func (b *pacedBody) Read(p []byte) (int, error) {
-	if !b.whole {
+	if !b.whole && !b.steadily {
 		return b.ReadCloser.Read(p)
 	}
-	if b.started.IsZero() {
-		b.started = b.now()
-	}
-	due := b.started.Add(b.patience + time.Duration(b.received/pace)*time.Second)
 	// A writer without deadlines is a test's; net/http's have them.
-	_ = b.control.SetReadDeadline(due)
+	_ = b.control.SetReadDeadline(b.due())
 	n, err := b.ReadCloser.Read(p)
 	b.received += int64(n)
 	if err == io.EOF {
@@ -43,6 +41,23 @@ func (b *pacedBody) Read(p []byte) (int, error) {
 		_ = b.control.SetReadDeadline(time.Time{})
 	}
 	return n, err
+}
+
+// due is when the next bytes must have arrived.
+func (b *pacedBody) due() time.Time {
+	now := b.now()
+	if b.started.IsZero() {
+		b.started = now
+	}
+	step := now.Add(b.patience)
+	if !b.whole {
+		return step
+	}
+	all := b.started.Add(b.patience + time.Duration(b.received/pace)*time.Second)
+	if b.steadily && step.Before(all) {
+		return step
+	}
+	return all
 }
 
 // readWhole has the body's sender hurry.

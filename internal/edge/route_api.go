@@ -30,10 +30,11 @@ func (e *Edge) serveAPI(w http.ResponseWriter, r *http.Request) *failure {
 		f.hint = "Call /api/{service}/{endpoint}."
 		return f
 	}
-	if f := e.boundBody(w, r); f != nil {
+	upload := e.config.TakesUpload(path)
+	if f := e.boundBody(w, r, upload); f != nil {
 		return f
 	}
-	out, f := apiRequest(r, path)
+	out, f := apiRequest(r, path, upload)
 	if f != nil {
 		return f
 	}
@@ -45,7 +46,7 @@ func (e *Edge) servePlatform(w http.ResponseWriter, r *http.Request) *failure {
 	if climbs(r.URL.Path) {
 		return fail(http.StatusBadRequest, ReasonBadRequest, "The path leads out of /v1.")
 	}
-	if f := e.boundBody(w, r); f != nil {
+	if f := e.boundBody(w, r, e.config.TakesUpload(r.URL.EscapedPath())); f != nil {
 		return f
 	}
 	return e.platform(w, r)
@@ -74,7 +75,7 @@ func IsPublicResolve(ctx context.Context) bool {
 // servePublicResolve serves the resolve methods without /v1 and without a key,
 // which other ingresses may use.
 func (e *Edge) servePublicResolve(w http.ResponseWriter, r *http.Request) *failure {
-	if f := e.boundBody(w, r); f != nil {
+	if f := e.boundBody(w, r, false); f != nil {
 		return f
 	}
 	out := r.Clone(context.WithValue(r.Context(), publicResolveKey{}, true))
@@ -84,8 +85,11 @@ func (e *Edge) servePublicResolve(w http.ResponseWriter, r *http.Request) *failu
 
 // boundBody applies the limits on API bodies: the one on the size at once when the
 // length is known, and while it is read otherwise.
-func (e *Edge) boundBody(w http.ResponseWriter, r *http.Request) *failure {
+func (e *Edge) boundBody(w http.ResponseWriter, r *http.Request, upload bool) *failure {
 	limit := e.config.Limits.BodyBytes
+	if upload {
+		limit = e.config.Limits.UploadBytes
+	}
 	if r.ContentLength > limit {
 		return bodyTooLarge(&http.MaxBytesError{Limit: limit})
 	}
@@ -93,7 +97,8 @@ func (e *Edge) boundBody(w http.ResponseWriter, r *http.Request) *failure {
 		r.Body = &pacedBody{
 			ReadCloser: http.MaxBytesReader(w, r.Body, limit), control: http.NewResponseController(w),
 			patience: e.config.Limits.ReadBody, now: e.now,
-			whole: e.config.PlatformURL == nil, // the services read it whole
+			whole:    e.config.PlatformURL == nil, // the services read it whole
+			steadily: upload,
 		}
 	}
 	return nil
@@ -135,13 +140,17 @@ func isSegment(s string) bool {
 	return true
 }
 
-// apiRequest returns the request the platform gets.
-func apiRequest(r *http.Request, path string) (*http.Request, *failure) {
+// apiRequest returns the request the platform gets. The body of an upload is no set
+// of parameters, and there are none beside it.
+func apiRequest(r *http.Request, path string, upload bool) (*http.Request, *failure) {
 	out := r.Clone(r.Context())
 	setPath(out, path)
 	query, key := withoutKey(r.URL.RawQuery)
 	setQuery(out, query)
 	dropReferer(out.Header)
+	if upload {
+		return out, authorize(out, key)
+	}
 	form, f := rewriteCall(out)
 	if f != nil {
 		return nil, f

@@ -57,7 +57,11 @@ func NewServer(t testing.TB, services ...api.Service) *Server {
 	if err != nil {
 		t.Fatalf("start the API: %v", err)
 	}
-	listener := httptest.NewServer(limitBody(handler))
+	uploads, err := api.Uploads()
+	if err != nil {
+		t.Fatalf("read the contract: %v", err)
+	}
+	listener := httptest.NewServer(limitBody(handler, uploads))
 	t.Cleanup(func() {
 		listener.Close()
 		if t.Failed() {
@@ -72,11 +76,21 @@ func allScopes() []string {
 	return []string{api.ScopeAll, api.ScopeOperator, api.ScopeBackend, api.ScopeResolve}
 }
 
+// MaxUpload is the longest upload a Server takes, in bytes.
+const MaxUpload = 16 << 20
+
 // limitBody bounds bodies as the program does in front of the handler.
-func limitBody(next http.Handler) http.Handler {
+func limitBody(next http.Handler, uploads func(path string) bool) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		r.Body = http.MaxBytesReader(w, r.Body, 4<<20)
-		next.ServeHTTP(w, r)
+		limit := int64(4 << 20)
+		if uploads(r.URL.EscapedPath()) {
+			limit = MaxUpload
+		}
+		// The server looks at its own request's body to see whether the client still
+		// waits for "100 Continue", so that is left as it is.
+		bounded := r.WithContext(r.Context())
+		bounded.Body = http.MaxBytesReader(w, r.Body, limit)
+		next.ServeHTTP(w, bounded)
 	})
 }
 
