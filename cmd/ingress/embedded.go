@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"os"
@@ -165,9 +166,26 @@ func (s *server) serviceTables(e *embedded) []api.Service {
 		e.links.Service(),
 		e.users.Service(),
 		app.New(e.apps, func(id string) string { return s.settings.addresses().appURL(id) }).Service(),
-		function.New(e.functions, func(id string) string { return s.settings.addresses().functionURL(id) }, e.transport).Service(),
+		function.New(function.Options{
+			Registry:  e.functions,
+			URL:       func(id string) string { return s.settings.addresses().functionURL(id) },
+			Transport: e.transport,
+			Runtimes:  nothingRuns{}, Managed: nothingRuns{},
+		}).Service(),
 	}
 	return append(tables, e.keys.Services()...)
+}
+
+// nothingRuns stands where the builder and the activator will: no language can be
+// run, so that no function is ever deployed that would have to be called.
+type nothingRuns struct{}
+
+func (nothingRuns) Runtimes(context.Context) ([]string, map[string]string) { return nil, nil }
+func (nothingRuns) ParseRuntime(string) (string, bool)                     { return "", false }
+func (nothingRuns) SourceFile(string) string                               { return "" }
+func (nothingRuns) DefaultEntrypoint(_, name string) string                { return name }
+func (nothingRuns) Do(context.Context, string, *http.Request) (*http.Response, error) {
+	return nil, &function.UnreadyError{Message: "nothing runs here"}
 }
 
 // newSender sends mail by SMTP when there is a server, and to the outbox

@@ -39,6 +39,12 @@ func (a *Apps) Service() api.Service {
 			api.Unary("List", a.list),
 			api.Unary("Resolve", a.resolve),
 			api.Unary("Logs", a.logs),
+			api.Upload("Upload", a.upload),
+			api.Unary("Versions", a.versions),
+			api.Unary("Rollback", a.rollback),
+			api.Unary("SetCredential", a.setCredential),
+			api.Unary("ListCredentials", a.listCredentials),
+			api.Unary("DeleteCredential", a.deleteCredential),
 		},
 	}
 }
@@ -98,18 +104,6 @@ func (a *Apps) list(ctx context.Context, caller api.Caller, _ *apppb.ListRequest
 	return res, nil
 }
 
-func (a *Apps) update(ctx context.Context, caller api.Caller, req *apppb.UpdateRequest) (*apppb.UpdateResponse, error) {
-	const method = "app.update"
-	if req.GetName() == "" {
-		return nil, api.BadRequest(method, "missing name")
-	}
-	err := a.registry.Update(ctx, caller, req.GetName(), workload.Update{Backend: req.GetBackend(), Env: req.GetEnvVars()})
-	if err != nil {
-		return nil, workload.Refusal(method, err)
-	}
-	return &apppb.UpdateResponse{}, nil
-}
-
 func (a *Apps) delete(ctx context.Context, caller api.Caller, req *apppb.DeleteRequest) (*apppb.DeleteResponse, error) {
 	const method = "app.delete"
 	if req.GetName() == "" {
@@ -127,45 +121,4 @@ func (a *Apps) resolve(ctx context.Context, caller api.Caller, req *apppb.Resolv
 		return nil, err
 	}
 	return &apppb.ResolveResponse{Url: address}, nil
-}
-
-// logs has nothing to show: what a registered backend prints stays where it
-// runs. Saying so beats an empty log, which would mean that it printed nothing.
-func (a *Apps) logs(ctx context.Context, caller api.Caller, req *apppb.LogsRequest) (*apppb.LogsResponse, error) {
-	const method = "app.Logs"
-	switch req.GetLogsType() {
-	case "", "build", "run":
-	default:
-		return nil, api.BadRequest(method, "Invalid logs_type specified")
-	}
-	if _, err := a.find(ctx, caller, method, req.GetName()); err != nil {
-		return nil, err
-	}
-	return nil, api.NotImplemented(method, "%s is a registered backend, which is built and runs elsewhere; its logs are there, too", req.GetName())
-}
-
-func (a *Apps) message(w workload.Workload) *apppb.Service {
-	return &apppb.Service{
-		Id:      w.ID,
-		Name:    w.Name,
-		Region:  w.Region,
-		Status:  status(w),
-		Url:     a.url(w.ID),
-		Backend: w.Backend,
-		Created: w.Created.Format(time.RFC3339Nano),
-		Updated: w.Updated.Format(time.RFC3339Nano),
-		EnvVars: w.HiddenEnv(),
-	}
-}
-
-// status returns the platform's word for a state (WIRE.md 5).
-func status(w workload.Workload) string {
-	switch w.State {
-	case workload.Ready:
-		return "Running"
-	case workload.Failed:
-		return "DeploymentError: " + w.Reason
-	default:
-		return "Deploying"
-	}
 }

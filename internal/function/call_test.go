@@ -174,18 +174,3 @@ func TestACallEndsWithItsCaller(t *testing.T) {
 		t.Error("the function was left waiting for a caller who had gone")
 	}
 }
-
-func TestAFunctionThatDeploysCannotBeCalled(t *testing.T) {
-	f := serve(t)
-	f.backend(t, "slow", func(http.ResponseWriter, *http.Request) { t.Error("it was called") })
-	err := f.db.Write(t.Context(), func(tx *store.Tx) error {
-		_, err := tx.ExecContext(t.Context(), "UPDATE workloads SET state = 'deploying'")
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	expect(t, f.Post(t, alice, "/v1/function/Call", `{"name":"slow"}`), 503, "slow is not ready: Deploying")
-	expect(t, f.Post(t, alice, "/v1/function/Proxy", `{"id":"slow"}`), 200, `{"url":""}`)
-	expect(t, f.Post(t, alice, "/v1/function/Describe", `{"name":"slow"}`), 200, `"status":"Deploying"`)
-}

@@ -15,18 +15,71 @@ import (
 
 // Functions is the service. Its methods are safe for concurrent use.
 type Functions struct {
-	registry *workload.Registry
-	url      func(id string) string
-	client   *http.Client
+	registry  *workload.Registry
+	url       func(id string) string
+	client    *http.Client
+	languages Runtimes
+	managed   Caller
 }
 
-// New returns the service over a registry of the kind workload.Function. url
-// returns where visitors reach a function's id; it is asked for every answer,
-// since settings change while running, and must be safe for concurrent use.
-// transport makes the calls; it must keep the rules for registered backends on
-// every connection it opens.
-func New(registry *workload.Registry, url func(id string) string, transport http.RoundTripper) *Functions {
-	return &Functions{registry: registry, url: url, client: newClient(transport)}
+// Runtimes knows the languages functions are written in. It is used concurrently.
+type Runtimes interface {
+	// Runtimes returns the languages this machine can run, under their versionless
+	// names, and why it cannot run the others of the contract.
+	Runtimes(ctx context.Context) (available []string, unavailable map[string]string)
+	// ParseRuntime returns the versionless name of a language given with or without
+	// a version, "python" for "python39" (WIRE.md 5), and whether there is such a
+	// language, on this machine or not.
+	ParseRuntime(name string) (runtime string, ok bool)
+	// SourceFile returns the name that a function of one file has, such as "main.py".
+	SourceFile(runtime string) string
+	// DefaultEntrypoint returns what is called when a function's owner did not say:
+	// the function's name in the language's spelling.
+	DefaultEntrypoint(runtime, name string) string
+}
+
+// Caller sends requests to the functions that run here. It is used concurrently.
+type Caller interface {
+	// Do sends a request to the function with that key, such as "function/hello",
+	// waking it when it sleeps, and returns its answer, whose body the caller must
+	// close; the function stays awake until then. Scheme and host of the request's
+	// URL do not matter. Redirects are not followed. The error is an *UnreadyError
+	// when the function takes no requests now; any other means that it could not be
+	// reached or broke off, and may name addresses.
+	Do(ctx context.Context, key string, r *http.Request) (*http.Response, error)
+}
+
+// UnreadyError is why a function that runs here takes no requests now.
+type UnreadyError struct {
+	// Message says why in words fit for the function's owner, such as "it did not
+	// start within 30s".
+	Message string
+	// RetryAfter is when it is worth trying again; zero when nobody knows.
+	RetryAfter time.Duration
+}
+
+// Error implements error.
+func (e *UnreadyError) Error() string { return e.Message }
+
+// Options are what the service is made of. All are required.
+type Options struct {
+	// Registry is one of the kind workload.Function.
+	Registry *workload.Registry
+	// URL returns where visitors reach a function's id; it is asked for every
+	// answer, since settings change while running, and must be safe for concurrent
+	// use.
+	URL func(id string) string
+	// Transport calls registered backends; it must keep the rules for them on every
+	// connection it opens.
+	Transport http.RoundTripper
+	// Runtimes knows the languages, and Managed reaches what runs here.
+	Runtimes Runtimes
+	Managed  Caller
+}
+
+// New returns the service.
+func New(o Options) *Functions {
+	return &Functions{registry: o.Registry, url: o.URL, client: newClient(o.Transport), languages: o.Runtimes, managed: o.Managed}
 }
 
 // Service returns the table of the service's methods.
@@ -45,6 +98,9 @@ func (f *Functions) Service() api.Service {
 			api.Unary("Reserve", f.reserve),
 			api.Unary("Runtimes", f.runtimes),
 			api.Unary("Logs", f.logs),
+			api.Upload("Upload", f.upload),
+			api.Unary("Versions", f.versions),
+			api.Unary("Rollback", f.rollback),
 		},
 	}
 }
@@ -71,10 +127,10 @@ func (f *Functions) regions(context.Context, api.Caller, *functionpb.RegionsRequ
 	return &functionpb.RegionsResponse{Regions: f.registry.Regions()}, nil
 }
 
-// runtimes lists the languages this machine can run. That is none: a registered
-// backend needs no language, and nothing else runs yet.
-func (f *Functions) runtimes(context.Context, api.Caller, *functionpb.RuntimesRequest) (*functionpb.RuntimesResponse, error) {
-	return &functionpb.RuntimesResponse{}, nil
+// runtimes lists the languages this machine can run, and why not the others.
+func (f *Functions) runtimes(ctx context.Context, _ api.Caller, _ *functionpb.RuntimesRequest) (*functionpb.RuntimesResponse, error) {
+	available, unavailable := f.languages.Runtimes(ctx)
+	return &functionpb.RuntimesResponse{Runtimes: available, Unavailable: unavailable}, nil
 }
 
 func (f *Functions) describe(ctx context.Context, caller api.Caller, req *functionpb.DescribeRequest) (*functionpb.DescribeResponse, error) {
@@ -118,49 +174,4 @@ func (f *Functions) proxy(ctx context.Context, caller api.Caller, req *functionp
 		return nil, err
 	}
 	return &functionpb.ProxyResponse{Url: address}, nil
-}
-
-// logs has nothing to show: what a registered backend prints stays where it
-// runs. Saying so beats an empty log, which would mean that it printed nothing.
-// The error id is the original's for both services (WIRE.md 4).
-func (f *Functions) logs(ctx context.Context, caller api.Caller, req *functionpb.LogsRequest) (*functionpb.LogsResponse, error) {
-	const method = "app.Logs"
-	switch req.GetLogsType() {
-	case "", "build", "run":
-	default:
-		return nil, api.BadRequest(method, "Invalid logs_type specified")
-	}
-	if req.GetName() == "" {
-		return nil, api.BadRequest(method, "Missing function name")
-	}
-	if _, err := f.registry.Get(ctx, caller, req.GetName()); err != nil {
-		return nil, workload.Refusal(method, err)
-	}
-	return nil, api.NotImplemented(method, "%s is a registered backend, which is built and runs elsewhere; its logs are there, too", req.GetName())
-}
-
-func (f *Functions) message(w workload.Workload) *functionpb.Func {
-	return &functionpb.Func{
-		Id:      w.ID,
-		Name:    w.Name,
-		Region:  w.Region,
-		EnvVars: w.HiddenEnv(),
-		Status:  status(w),
-		Url:     f.url(w.ID),
-		Backend: w.Backend,
-		Created: w.Created.Format(time.RFC3339Nano),
-		Updated: w.Updated.Format(time.RFC3339Nano),
-	}
-}
-
-// status returns the platform's word for a state (WIRE.md 5).
-func status(w workload.Workload) string {
-	switch w.State {
-	case workload.Ready:
-		return "Deployed"
-	case workload.Failed:
-		return "DeploymentError"
-	default:
-		return "Deploying"
-	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -57,12 +58,46 @@ func serve(t *testing.T) *fixture {
 	registry := workload.NewRegistry(workload.Function, workload.Options{
 		DB: f.db, Sealer: storetest.Sealer(t), Rules: rules{},
 	})
-	functions := function.New(registry, func(id string) string { return "http://" + id + ".fn.localhost:8080" }, f.transport)
+	functions := function.New(function.Options{
+		Registry:  registry,
+		URL:       func(id string) string { return "http://" + id + ".fn.localhost:8080" },
+		Transport: f.transport, Runtimes: languages{}, Managed: sleeping{},
+	})
 	f.Server = apitest.NewServer(t, functions.Service())
 	for key, tenant := range map[string]string{alice: "alice", bob: "bob"} {
 		f.Grant(key, api.Caller{Tenant: tenant, KeyID: key, Scopes: []string{api.ScopeAll, api.ScopeBackend}, Quotas: api.DefaultQuotas})
 	}
 	return f
+}
+
+// languages is a machine that has Python and Go, but no Node.
+type languages struct{}
+
+func (languages) Runtimes(context.Context) ([]string, map[string]string) {
+	return []string{"go", "python"}, map[string]string{"nodejs": "nodejs is not installed on this machine: there is no program node", "java": "java: not supported by this ingress"}
+}
+
+func (languages) ParseRuntime(name string) (string, bool) {
+	name = strings.TrimRight(name, "0123456789.")
+	return name, slices.Contains([]string{"go", "python", "nodejs", "java"}, name)
+}
+
+func (languages) SourceFile(runtime string) string {
+	return map[string]string{"go": "main.go", "python": "main.py"}[runtime]
+}
+
+func (languages) DefaultEntrypoint(runtime, name string) string {
+	if runtime == "go" {
+		return strings.ToUpper(name[:1]) + name[1:]
+	}
+	return name
+}
+
+// sleeping wakes for nobody.
+type sleeping struct{}
+
+func (sleeping) Do(context.Context, string, *http.Request) (*http.Response, error) {
+	return nil, &function.UnreadyError{Message: "it did not start within 30s", RetryAfter: 5 * time.Second}
 }
 
 const deploy = `{"name":"hello","backend":"http://10.0.0.7:3000/base","env_vars":{"TOKEN":"sesame"}}`
@@ -115,7 +150,7 @@ func TestAFunctionsLifeOverHTTP(t *testing.T) {
 	expect(t, f.Post(t, alice, "/v1/function/Describe", `{"name":"hello"}`), 404, `"detail":"not found"`)
 	expect(t, f.Post(t, alice, "/v1/function/List", ``), 200, `{"functions":[]}`)
 	expect(t, f.Post(t, alice, "/v1/function/Regions", ``), 200, `{"regions":["local"]}`)
-	expect(t, f.Post(t, alice, "/v1/function/Runtimes", ``), 200, `{"runtimes":[]}`)
+	expect(t, f.Post(t, alice, "/v1/function/Runtimes", ``), 200, `{"runtimes":["go","python"],"unavailable":{"java":"java: not supported by this ingress","nodejs":"nodejs is not installed on this machine: there is no program node"}}`)
 	if logs := f.Logs(); strings.Contains(logs, "sesame") {
 		t.Errorf("the log has an environment's value:\n%s", logs)
 	}
@@ -127,7 +162,6 @@ func TestFunctionErrors(t *testing.T) {
 	before := f.Post(t, alice, "/v1/function/List", "").Body
 	const blocked = `"id":"v1.blocked","code":403,"detail":"Request blocked. Insufficient privileges"`
 	refused := func(id, detail string) string { return fmt.Sprintf(`"id":%q,"code":400,"detail":%q`, id, detail) }
-	const noRunner = `"code":501,"detail":"this ingress cannot build and run source; start the function yourself and give its address in the field backend`
 	for _, row := range []struct {
 		name, key, method, body string
 		status                  int
@@ -136,13 +170,18 @@ func TestFunctionErrors(t *testing.T) {
 		{"deploy nothing", alice, "Deploy", `{}`, 400, refused("function.deploy", "Missing name")},
 		{"deploy without source", alice, "Deploy", `{"name":"Bad Name"}`, 400, refused("function.deploy", "Missing source or repo")},
 		{"deploy without runtime", alice, "Deploy", `{"name":"Bad Name","source":"x"}`, 400, refused("function.deploy", "invalid runtime")},
-		{"deploy, bad runtime", alice, "Deploy", `{"name":"Bad Name","source":"x","runtime":"cobol"}`, 400, refused("function.deploy", "invalid runtime")},
-		{"deploy, a version alone", alice, "Deploy", `{"name":"Bad Name","source":"x","runtime":"39"}`, 400, refused("function.deploy", "invalid runtime")},
+		{"deploy, bad runtime", alice, "Deploy", `{"name":"Bad Name","source":"x","runtime":"cobol"}`, 400, refused("function.deploy", "invalid runtime: there is no language of that name; function/Runtimes lists those there are")},
+		{"deploy, a version alone", alice, "Deploy", `{"name":"Bad Name","source":"x","runtime":"39"}`, 400, `"detail":"invalid runtime: `},
 		{"deploy, bad region", alice, "Deploy", `{"name":"Bad Name","source":"x","runtime":"go","region":"mars"}`, 400, refused("function.deploy", "Unsupported region")},
 		{"deploy, bad name", alice, "Deploy", `{"name":"Bad Name","source":"x","runtime":"go"}`, 400, refused("function.deploy", "invalidate name format")},
 		{"deploy, bad repo", alice, "Deploy", `{"name":"other","repo":"--upload-pack=x","runtime":"go"}`, 400, refused("function.deploy", "invalid git repo")},
-		{"deploy source", alice, "Deploy", `{"name":"other","source":"x","runtime":"python39"}`, 501, noRunner},
-		{"deploy a repo", alice, "Deploy", `{"name":"other","repo":"github.com/a/b","runtime":"nodejs"}`, 501, noRunner},
+		{"deploy, bad files", alice, "Deploy", `{"name":"other","source":"x","files":{"a.py":"y"},"runtime":"python"}`, 400, "exclude each other"},
+		{"deploy, upload and repo", alice, "Deploy", `{"name":"other","upload":"x","repo":"github.com/a/b","runtime":"python"}`, 400, "exclude each other"},
+		{"deploy source with a branch", alice, "Deploy", `{"name":"other","source":"x","branch":"main","runtime":"python"}`, 400, refused("function.deploy", "branch and subfolder go with repo only")},
+		{"deploy what is not installed", alice, "Deploy", `{"name":"other","source":"x","runtime":"nodejs16"}`, 400, refused("function.deploy", "invalid runtime: nodejs is not installed on this machine: there is no program node")},
+		{"deploy what nobody has", alice, "Deploy", `{"name":"other","source":"x","runtime":"java11"}`, 400, refused("function.deploy", "invalid runtime: java: not supported by this ingress")},
+		{"deploy, bad idle timeout", alice, "Deploy", `{"name":"other","source":"x","runtime":"python","idle_timeout":"soon"}`, 400, "invalid idle_timeout: it must be a duration"},
+		{"deploy a backend with settings", alice, "Deploy", `{"name":"other","backend":"http://a.b","concurrency":3}`, 400, "do not go with backend"},
 		{"deploy source and a backend", alice, "Deploy", `{"name":"other","source":"x","backend":"http://a.b"}`, 400, "do not go with backend"},
 		{"deploy a runtime and a backend", alice, "Deploy", `{"name":"other","runtime":"go","backend":"http://a.b"}`, 400, "do not go with backend"},
 		{"deploy what exists", alice, "Deploy", deploy, 400, refused("function.deploy", "already exists")},
@@ -153,7 +192,17 @@ func TestFunctionErrors(t *testing.T) {
 		{"deploy, platform's name", alice, "Deploy", `{"name":"api","backend":"http://a.b"}`, 400, refused("function.deploy", "name already reserved")},
 		{"update nothing", alice, "Update", `{}`, 400, refused("function.update", "Missing name")},
 		{"update what is not there", alice, "Update", `{"name":"nosuch","source":"x"}`, 404, `"id":"function.update","code":404,"detail":"not found"`},
-		{"update the source", alice, "Update", `{"name":"hello","source":"x"}`, 501, noRunner},
+		{"update the source without a language", alice, "Update", `{"name":"hello","source":"x"}`, 400, refused("function.update", "invalid runtime")},
+		{"update to two sources", alice, "Update", `{"name":"hello","source":"x","upload":"y","runtime":"go"}`, 400, "exclude each other"},
+		{"update to source and backend", alice, "Update", `{"name":"hello","source":"x","runtime":"go","backend":"http://a.b"}`, 400, "do not go with backend"},
+		{"update the branch of no repo", alice, "Update", `{"name":"hello","branch":"x"}`, 400, refused("function.update", "branch and subfolder go with repo only")},
+		{"update to a bad repo", alice, "Update", `{"name":"hello","repo":"--x","runtime":"go"}`, 400, refused("function.update", "invalid git repo")},
+		{"update, bad idle timeout", alice, "Update", `{"name":"hello","idle_timeout":"-1s"}`, 400, "invalid idle_timeout"},
+		{"versions of nothing", alice, "Versions", `{}`, 400, refused("function.versions", "Missing name")},
+		{"versions of what is not there", alice, "Versions", `{"name":"nosuch"}`, 404, `"id":"function.versions","code":404,"detail":"not found"`},
+		{"roll nothing back", alice, "Rollback", `{}`, 400, refused("function.rollback", "Missing name")},
+		{"roll back to nonsense", alice, "Rollback", `{"name":"hello","version":-1}`, 404, `"detail":"there is no such version"`},
+		{"logs from before the beginning", alice, "Logs", `{"name":"hello","offset":-1}`, 400, "must not be negative"},
 		{"update without the scope", apitest.Alice, "Update", `{"name":"hello","backend":"http://a.b"}`, 403, blocked},
 		{"describe nothing", alice, "Describe", `{}`, 400, refused("function.describe", "Missing function name")},
 		{"describe what is not there", alice, "Describe", `{"name":"' OR ''='"}`, 404, `"id":"function.describe","code":404`},

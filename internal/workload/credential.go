@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/m3o/ingress/internal/api"
@@ -33,6 +34,8 @@ type Credential struct {
 	// public keys as in a known_hosts file.
 	SSHKey     string `json:"ssh_key,omitempty"`
 	KnownHosts string `json:"known_hosts,omitempty"`
+	// Updated is when it was set last, UTC; only Credentials knows it.
+	Updated time.Time `json:"-"`
 }
 
 func (c Credential) check() error {
@@ -135,7 +138,7 @@ func checkCredentials(ctx context.Context, tx *store.Tx, tenant string) error {
 // Credentials returns those of the caller's tenant by host, with Password and
 // SSHKey Hidden where there is one.
 func (r *Registry) Credentials(ctx context.Context, caller api.Caller) ([]Credential, error) {
-	rows, err := r.db.QueryContext(ctx, "SELECT host, sealed FROM credentials WHERE tenant = $1 ORDER BY host", caller.Tenant)
+	rows, err := r.db.QueryContext(ctx, "SELECT host, sealed, updated FROM credentials WHERE tenant = $1 ORDER BY host", caller.Tenant)
 	if err != nil {
 		return nil, fmt.Errorf("list credentials: %w", err)
 	}
@@ -143,13 +146,15 @@ func (r *Registry) Credentials(ctx context.Context, caller api.Caller) ([]Creden
 	var list []Credential
 	for rows.Next() {
 		var host, sealed string
-		if err := rows.Scan(&host, &sealed); err != nil {
+		var updated int64
+		if err := rows.Scan(&host, &sealed, &updated); err != nil {
 			return nil, fmt.Errorf("list credentials: %w", err)
 		}
 		c, err := r.openCredential(caller.Tenant, host, sealed)
 		if err != nil {
 			return nil, err
 		}
+		c.Updated = time.Unix(0, updated).UTC()
 		for _, secret := range []*string{&c.Password, &c.SSHKey} {
 			if *secret != "" {
 				*secret = Hidden

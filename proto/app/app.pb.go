@@ -36,7 +36,7 @@ type Service struct {
 	Branch string `protobuf:"bytes,4,opt,name=branch,proto3" json:"branch,omitempty"`
 	// Where it runs.
 	Region string `protobuf:"bytes,5,opt,name=region,proto3" json:"region,omitempty"`
-	// The port it listens on, when it insists on one.
+	// The port it listens on, when it insists on one, which nothing here does.
 	Port int32 `protobuf:"varint,6,opt,name=port,proto3" json:"port,omitempty"`
 	// Deploying, Running, Updating, Deleting, or DeploymentError with a reason.
 	Status string `protobuf:"bytes,7,opt,name=status,proto3" json:"status,omitempty"`
@@ -60,14 +60,16 @@ type Service struct {
 	Commit string `protobuf:"bytes,101,opt,name=commit,proto3" json:"commit,omitempty"`
 	// The path that must answer before a new version gets requests.
 	HealthPath string `protobuf:"bytes,102,opt,name=health_path,json=healthPath,proto3" json:"health_path,omitempty"`
-	// How long it stays awake without requests, such as "15m0s"; "0s" for ever.
+	// How long it stays awake without requests, such as "15m0s"; "0s" for ever,
+	// "default" for as long as the operator set.
 	IdleTimeout string `protobuf:"bytes,103,opt,name=idle_timeout,json=idleTimeout,proto3" json:"idle_timeout,omitempty"`
 	// How many requests it gets at once; 0 for any number.
 	Concurrency int32 `protobuf:"varint,104,opt,name=concurrency,proto3" json:"concurrency,omitempty"`
 	// What it is doing, in our own words: pending, building, starting, ready, idle,
 	// draining, stopped, failed or crash-looping.
 	State string `protobuf:"bytes,105,opt,name=state,proto3" json:"state,omitempty"`
-	// Why, when there is something to say.
+	// Why, when there is something to say; also why the newest version failed while
+	// another one still answers.
 	Reason string `protobuf:"bytes,106,opt,name=reason,proto3" json:"reason,omitempty"`
 	// The newest version, which may still be on its way.
 	Newest        *Version `protobuf:"bytes,107,opt,name=newest,proto3" json:"newest,omitempty"`
@@ -737,7 +739,8 @@ type RunRequest struct {
 	Branch string `protobuf:"bytes,3,opt,name=branch,proto3" json:"branch,omitempty"`
 	// Where to run; the default region when empty.
 	Region string `protobuf:"bytes,4,opt,name=region,proto3" json:"region,omitempty"`
-	// The port it listens on, when it insists on one.
+	// The port it listens on. It is not heeded: what runs here is told its port in
+	// the variable PORT.
 	Port int32 `protobuf:"varint,5,opt,name=port,proto3" json:"port,omitempty"`
 	// Its environment.
 	EnvVars map[string]string `protobuf:"bytes,6,rep,name=env_vars,json=envVars,proto3" json:"env_vars,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`

@@ -397,7 +397,7 @@ type Func struct {
 	Region string `protobuf:"bytes,9,opt,name=region,proto3" json:"region,omitempty"`
 	// Its environment.
 	EnvVars map[string]string `protobuf:"bytes,10,rep,name=env_vars,json=envVars,proto3" json:"env_vars,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	// Deploying, Active, Deployed, or DeploymentError with a reason.
+	// Deploying, Active, DeploymentError, or Deployed for a registered backend.
 	Status string `protobuf:"bytes,11,opt,name=status,proto3" json:"status,omitempty"`
 	// Where visitors reach it.
 	Url string `protobuf:"bytes,12,opt,name=url,proto3" json:"url,omitempty"`
@@ -411,14 +411,16 @@ type Func struct {
 	Version int64 `protobuf:"varint,101,opt,name=version,proto3" json:"version,omitempty"`
 	// The commit that version was built from.
 	Commit string `protobuf:"bytes,102,opt,name=commit,proto3" json:"commit,omitempty"`
-	// How long it stays awake without requests, such as "15m0s"; "0s" for ever.
+	// How long it stays awake without requests, such as "15m0s"; "0s" for ever,
+	// "default" for as long as the operator set.
 	IdleTimeout string `protobuf:"bytes,103,opt,name=idle_timeout,json=idleTimeout,proto3" json:"idle_timeout,omitempty"`
 	// How many requests it gets at once; 0 for any number.
 	Concurrency int32 `protobuf:"varint,104,opt,name=concurrency,proto3" json:"concurrency,omitempty"`
 	// What it is doing, in our own words: pending, building, starting, ready, idle,
 	// draining, stopped, failed or crash-looping.
 	State string `protobuf:"bytes,105,opt,name=state,proto3" json:"state,omitempty"`
-	// Why, when there is something to say.
+	// Why, when there is something to say; also why the newest version failed while
+	// another one still answers.
 	Reason string `protobuf:"bytes,106,opt,name=reason,proto3" json:"reason,omitempty"`
 	// The newest version, which may still be on its way.
 	Newest *Version `protobuf:"bytes,107,opt,name=newest,proto3" json:"newest,omitempty"`
