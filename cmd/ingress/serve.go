@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/m3o/ingress/internal/api"
 	"github.com/m3o/ingress/internal/edge"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -212,6 +213,9 @@ func (s *server) openEdge() error {
 	}
 	s.platform.fill(&c)
 	var err error
+	if c.TakesUpload, err = api.Uploads(); err != nil {
+		return err
+	}
 	if s.edge, err = edge.New(c); err != nil {
 		return err
 	}

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/m3o/ingress/internal/api"
-	"github.com/m3o/ingress/internal/store"
 )
 
 // backend registers a handler on a loopback port as Alice's function.
