@@ -61,6 +61,7 @@ type client struct {
 	lines    *bufio.Reader // over Stdin
 	json     bool
 	zone     *time.Location
+	pack     packer
 }
 
 // newClient returns a client for the platform the flags name. It fails when the
@@ -88,7 +89,22 @@ func newClient(flags clientFlags, in surroundings) (*client, error) {
 		lines: bufio.NewReader(in.Stdin),
 		json:  flags.JSON,
 		zone:  cmp.Or(in.Zone, time.Local),
+		pack:  packFolder,
 	}, nil
+}
+
+// invoke calls a method, fills in res and returns the reply as the API wrote it.
+// Its errors are those of api.Client, for explain to put into words.
+func (c *client) invoke(ctx context.Context, service, endpoint string, req, res proto.Message) (json.RawMessage, error) {
+	body, err := marshal(req)
+	if err != nil {
+		return nil, err
+	}
+	reply, err := c.platform.CallJSON(ctx, service, endpoint, body)
+	if err != nil {
+		return nil, err
+	}
+	return reply, unmarshal(reply, res)
 }
 
 // do calls a method and shows the reply: with --json as the API wrote it,

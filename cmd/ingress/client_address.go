@@ -72,6 +72,9 @@ func newTransport(localOnly bool) *http.Transport {
 		Proxy:               http.ProxyFromEnvironment,
 		TLSHandshakeTimeout: dialTimeout,
 		ForceAttemptHTTP2:   true,
+		// How long an upload waits to be let in; a platform that never says so gets
+		// it anyway.
+		ExpectContinueTimeout: 5 * time.Second,
 	}
 	if localOnly {
 		transport.Proxy = nil

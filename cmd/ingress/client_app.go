@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"strings"
 
@@ -8,56 +9,28 @@ import (
 )
 
 type appCmd struct {
-	Run     appRunCmd     `cmd:"" help:"Make an app."`
-	List    appListCmd    `cmd:"" help:"Show your apps."`
-	Get     appGetCmd     `cmd:"" help:"Show one app."`
-	Status  appStatusCmd  `cmd:"" help:"Print the state an app is in."`
-	Update  appUpdateCmd  `cmd:"" help:"Change an app."`
-	Delete  appDeleteCmd  `cmd:"" help:"Stop and remove an app."`
-	Logs    appLogsCmd    `cmd:"" help:"Print what an app, or its build, has written."`
-	Resolve appResolveCmd `cmd:"" help:"Print the address of the backend behind an app's id."`
-	Reserve appReserveCmd `cmd:"" help:"Hold a name for a year."`
-	Regions appRegionsCmd `cmd:"" help:"Show where apps can run."`
+	Run        appRunCmd        `cmd:"" help:"Make an app and start it."`
+	List       appListCmd       `cmd:"" help:"Show your apps."`
+	Get        appGetCmd        `cmd:"" help:"Show one app."`
+	Status     appStatusCmd     `cmd:"" help:"Print the state an app is in."`
+	Update     appUpdateCmd     `cmd:"" help:"Change an app, or deploy it again."`
+	Versions   appVersionsCmd   `cmd:"" help:"Show an app's versions."`
+	Rollback   appRollbackCmd   `cmd:"" help:"Go back to an earlier version."`
+	Delete     appDeleteCmd     `cmd:"" help:"Stop and remove an app."`
+	Logs       appLogsCmd       `cmd:"" help:"Print what an app, or its build, has written."`
+	Credential appCredentialCmd `cmd:"" help:"What private repositories are fetched with, for apps and functions."`
+	Resolve    appResolveCmd    `cmd:"" help:"Print the address of the backend behind an app's id."`
+	Reserve    appReserveCmd    `cmd:"" help:"Hold a name for a year."`
+	Regions    appRegionsCmd    `cmd:"" help:"Show where apps can run."`
 }
 
 func (appCmd) Help() string {
-	return examples("ingress app run shop --backend http://127.0.0.1:3000", "ingress app list")
+	return examples("ingress app run shop --dir .", "ingress app logs shop -f", "ingress app list")
 }
 
 // envFlag is the environment of an app or function.
 type envFlag struct {
 	Env []string `sep:"none" placeholder:"NAME=VALUE" help:"A variable of its environment, repeatable. NAME alone takes the value from this shell's environment, which keeps it out of process lists."`
-}
-
-type appRunCmd struct {
-	Name    string `arg:"" help:"Its name: 3 to 54 lower-case letters and digits."`
-	Backend string `placeholder:"URL" help:"URL of something that already runs."`
-	Repo    string `placeholder:"URL" help:"Git repository to run."`
-	Branch  string `help:"Branch, tag or commit. The repository's default unless given."`
-	Path    string `help:"Folder inside the repository."`
-	Region  string `help:"Where to run. The default region unless given."`
-	Port    int32  `help:"Port it listens on, when it insists on one."`
-	envFlag `embed:""`
-}
-
-func (appRunCmd) Help() string {
-	return examples(
-		"ingress app run shop --backend http://127.0.0.1:3000",
-		"ingress app run shop --repo https://github.com/example/shop --env MODE=live --env API_KEY",
-	)
-}
-
-func (cmd *appRunCmd) Run(ctx context.Context, c *client) error {
-	env, err := parseEnv(cmd.Env, c.LookupEnv)
-	if err != nil {
-		return err
-	}
-	req := &apppb.RunRequest{
-		Name: cmd.Name, Backend: cmd.Backend, Repo: cmd.Repo, Branch: cmd.Branch,
-		Path: cmd.Path, Region: cmd.Region, Port: cmd.Port, EnvVars: env,
-	}
-	res := &apppb.RunResponse{}
-	return c.do(ctx, "app", "Run", req, res, func() error { return c.printApp(res.Service) })
 }
 
 func (c *client) printApp(app *apppb.Service) error {
@@ -76,6 +49,13 @@ func (c *client) printApp(app *apppb.Service) error {
 		{"PATH", app.GetPath()},
 		{"REGION", app.GetRegion()},
 		{"PORT", port},
+		{"VERSION", number(app.GetVersion())},
+		{"COMMIT", app.GetCommit()},
+		{"STATE", app.GetState()},
+		{"REASON", app.GetReason()},
+		{"HEALTH PATH", app.GetHealthPath()},
+		{"IDLE TIMEOUT", app.GetIdleTimeout()},
+		{"CONCURRENCY", number(int64(app.GetConcurrency()))},
 		{"ENV", names(app.GetEnvVars())},
 		{"DOMAINS", strings.Join(app.GetCustomDomains(), ", ")},
 		{"CREATED", c.stamp(app.GetCreated())},
@@ -92,23 +72,29 @@ func (cmd *appListCmd) Run(ctx context.Context, c *client) error {
 	return c.do(ctx, "app", "List", &apppb.ListRequest{}, res, func() error {
 		apps := &table{header: []string{"NAME", "STATUS", "URL", "SOURCE", "REGION", "UPDATED"}}
 		for _, app := range res.Services {
-			apps.add(app.Name, app.Status, app.Url, source(app.Backend, app.Repo, ""), app.Region, c.stamp(app.Updated))
+			apps.add(app.Name, app.Status, app.Url, source(app.Backend, app.Repo, app.GetNewest().GetSource()), app.Region, c.stamp(app.Updated))
 		}
-		return c.printTable(apps, "no apps yet; make one with: ingress app run NAME --backend http://127.0.0.1:3000")
+		return c.printTable(apps, "no apps yet; make one with: ingress app run NAME --dir .")
 	})
 }
 
 // source says in one cell where an app or function comes from.
-func source(backend, repo, inline string) string {
-	switch {
-	case backend != "":
-		return backend
-	case repo != "":
-		return repo
-	case inline != "":
+func source(backend, repo, other string) string { return cmp.Or(backend, repo, other) }
+
+// inline is the word for source that was given as such.
+func inline(source string) string {
+	if source != "" {
 		return "inline"
 	}
 	return ""
+}
+
+// number shows a number of which zero says nothing.
+func number(n int64) string {
+	if n == 0 {
+		return ""
+	}
+	return count(n)
 }
 
 type appGetCmd struct {
@@ -122,41 +108,6 @@ func (cmd *appGetCmd) Run(ctx context.Context, c *client) error {
 	return c.do(ctx, "app", "Get", &apppb.GetRequest{Name: cmd.Name}, res, func() error {
 		return c.printApp(res.Service)
 	})
-}
-
-type appStatusCmd struct {
-	Name string `arg:"" help:"The app's name."`
-}
-
-func (appStatusCmd) Help() string { return examples("ingress app status shop") }
-
-func (cmd *appStatusCmd) Run(ctx context.Context, c *client) error {
-	res := &apppb.StatusResponse{}
-	return c.do(ctx, "app", "Status", &apppb.StatusRequest{Name: cmd.Name}, res, func() error {
-		return c.printLine(res.GetService().GetStatus())
-	})
-}
-
-type appUpdateCmd struct {
-	Name    string `arg:"" help:"The app's name."`
-	Backend string `placeholder:"URL" help:"New URL of a registered backend."`
-	envFlag `embed:""`
-}
-
-func (appUpdateCmd) Help() string {
-	return "Variables given replace the whole environment; without any it stays.\n\n" + examples(
-		"ingress app update shop --backend http://127.0.0.1:3001",
-		"ingress app update shop --env MODE=test --env API_KEY",
-	)
-}
-
-func (cmd *appUpdateCmd) Run(ctx context.Context, c *client) error {
-	env, err := parseEnv(cmd.Env, c.LookupEnv)
-	if err != nil {
-		return err
-	}
-	req := &apppb.UpdateRequest{Name: cmd.Name, Backend: cmd.Backend, EnvVars: env}
-	return c.do(ctx, "app", "Update", req, &apppb.UpdateResponse{}, c.confirm("app %s is updated", cmd.Name))
 }
 
 type appDeleteCmd struct {
@@ -176,19 +127,16 @@ type logType struct {
 }
 
 type appLogsCmd struct {
-	Name    string `arg:"" help:"The app's name."`
-	logType `embed:""`
+	Name     string `arg:"" help:"The app's name."`
+	logFlags `embed:""`
 }
 
 func (appLogsCmd) Help() string {
-	return examples("ingress app logs shop", "ingress app logs shop --type build")
+	return examples("ingress app logs shop", "ingress app logs shop -f", "ingress app logs shop --type build --version 3")
 }
 
 func (cmd *appLogsCmd) Run(ctx context.Context, c *client) error {
-	res := &apppb.LogsResponse{}
-	return c.do(ctx, "app", "Logs", &apppb.LogsRequest{Name: cmd.Name, LogsType: cmd.Type}, res, func() error {
-		return c.printLog(res.Logs, "the "+cmd.Type+" log of app "+cmd.Name+" is empty")
-	})
+	return c.showLogs(ctx, target{"app", cmd.Name}, cmd.logFlags)
 }
 
 type appResolveCmd struct {

@@ -1,19 +1,23 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
-	"path/filepath"
+	"maps"
+	"slices"
 
 	functionpb "github.com/m3o/ingress/proto/function"
 )
 
 type functionCmd struct {
-	Deploy   functionDeployCmd   `cmd:"" help:"Make a function."`
+	Deploy   functionDeployCmd   `cmd:"" help:"Make a function and start it."`
 	Call     functionCallCmd     `cmd:"" help:"Post a JSON object to a function and print its answer."`
 	List     functionListCmd     `cmd:"" help:"Show your functions."`
 	Describe functionDescribeCmd `cmd:"" help:"Show one function."`
-	Update   functionUpdateCmd   `cmd:"" help:"Change a function."`
+	Update   functionUpdateCmd   `cmd:"" help:"Change a function, or deploy it again."`
+	Versions functionVersionsCmd `cmd:"" help:"Show a function's versions."`
+	Rollback functionRollbackCmd `cmd:"" help:"Go back to an earlier version."`
 	Delete   functionDeleteCmd   `cmd:"" help:"Remove a function."`
 	Logs     functionLogsCmd     `cmd:"" help:"Print what a function, or its build, has written."`
 	Proxy    functionProxyCmd    `cmd:"" help:"Print the address of the backend behind a function's id."`
@@ -23,62 +27,7 @@ type functionCmd struct {
 }
 
 func (functionCmd) Help() string {
-	return examples("ingress function deploy greet --backend http://127.0.0.1:3000", "ingress function call greet name=Jane")
-}
-
-type functionDeployCmd struct {
-	Name       string `arg:"" help:"Its name: 3 to 54 lower-case letters and digits."`
-	Backend    string `xor:"origin" required:"" placeholder:"URL" help:"URL of something that already runs."`
-	Source     string `xor:"origin" required:"" placeholder:"FILE" help:"File with the source of a function of one file; - for stdin."`
-	Repo       string `xor:"origin" required:"" placeholder:"URL" help:"Git repository."`
-	Branch     string `help:"Branch, tag or commit. The repository's default unless given."`
-	Subfolder  string `help:"Folder inside the repository."`
-	Entrypoint string `help:"Name of the function in the source. The function's name unless given."`
-	Runtime    string `help:"Language. Told from the name of the source file unless given."`
-	Region     string `help:"Where to run. The default region unless given."`
-	envFlag    `embed:""`
-}
-
-func (functionDeployCmd) Help() string {
-	return examples(
-		"ingress function deploy greet --backend http://127.0.0.1:3000",
-		"ingress function deploy greet --source greet.py",
-		"ingress function deploy greet --repo https://github.com/example/greet --runtime nodejs",
-	)
-}
-
-func (cmd *functionDeployCmd) Run(ctx context.Context, c *client) error {
-	env, err := parseEnv(cmd.Env, c.LookupEnv)
-	if err != nil {
-		return err
-	}
-	source, err := c.source(ctx, cmd.Source)
-	if err != nil {
-		return err
-	}
-	req := &functionpb.DeployRequest{
-		Name: cmd.Name, Backend: cmd.Backend, Source: source, Repo: cmd.Repo, Branch: cmd.Branch,
-		Subfolder: cmd.Subfolder, Entrypoint: cmd.Entrypoint, Runtime: cmd.runtime(), Region: cmd.Region, EnvVars: env,
-	}
-	res := &functionpb.DeployResponse{}
-	return c.do(ctx, "function", "Deploy", req, res, func() error { return c.printFunction(res.Function) })
-}
-
-// runtime returns the language asked for or, failing that, the one that the
-// source file's name tells.
-func (cmd *functionDeployCmd) runtime() string {
-	if cmd.Runtime != "" {
-		return cmd.Runtime
-	}
-	switch filepath.Ext(cmd.Source) {
-	case ".go":
-		return "go"
-	case ".js":
-		return "nodejs"
-	case ".py":
-		return "python"
-	}
-	return ""
+	return examples("ingress function deploy greet --source greet.py", "ingress function call greet name=Jane")
 }
 
 // source reads a source file; none is given as "".
@@ -99,12 +48,19 @@ func (c *client) printFunction(f *functionpb.Func) error {
 		{"NAME", f.GetName()},
 		{"STATUS", f.GetStatus()},
 		{"URL", f.GetUrl()},
-		{"SOURCE", source(f.GetBackend(), f.GetRepo(), f.GetSource())},
+		{"SOURCE", source(f.GetBackend(), f.GetRepo(), cmp.Or(inline(f.GetSource()), f.GetNewest().GetSource()))},
 		{"BRANCH", f.GetBranch()},
 		{"SUBFOLDER", f.GetSubfolder()},
 		{"ENTRYPOINT", f.GetEntrypoint()},
 		{"RUNTIME", f.GetRuntime()},
 		{"REGION", f.GetRegion()},
+		{"VERSION", number(f.GetVersion())},
+		{"COMMIT", f.GetCommit()},
+		{"STATE", f.GetState()},
+		{"REASON", f.GetReason()},
+		{"FILES", names(f.GetFiles())},
+		{"IDLE TIMEOUT", f.GetIdleTimeout()},
+		{"CONCURRENCY", number(int64(f.GetConcurrency()))},
 		{"ENV", names(f.GetEnvVars())},
 		{"CREATED", c.stamp(f.GetCreated())},
 		{"UPDATED", c.stamp(f.GetUpdated())},
@@ -166,9 +122,9 @@ func (cmd *functionListCmd) Run(ctx context.Context, c *client) error {
 	return c.do(ctx, "function", "List", &functionpb.ListRequest{}, res, func() error {
 		functions := &table{header: []string{"NAME", "STATUS", "URL", "SOURCE", "RUNTIME", "REGION", "UPDATED"}}
 		for _, f := range res.Functions {
-			functions.add(f.Name, f.Status, f.Url, source(f.Backend, f.Repo, f.Source), f.Runtime, f.Region, c.stamp(f.Updated))
+			functions.add(f.Name, f.Status, f.Url, source(f.Backend, f.Repo, cmp.Or(inline(f.Source), f.GetNewest().GetSource())), f.Runtime, f.Region, c.stamp(f.Updated))
 		}
-		return c.printTable(functions, "no functions yet; make one with: ingress function deploy NAME --backend http://127.0.0.1:3000")
+		return c.printTable(functions, "no functions yet; make one with: ingress function deploy NAME --source FILE")
 	})
 }
 
@@ -185,25 +141,6 @@ func (cmd *functionDescribeCmd) Run(ctx context.Context, c *client) error {
 	})
 }
 
-type functionUpdateCmd struct {
-	Name    string `arg:"" help:"The function's name."`
-	Backend string `xor:"origin" required:"" placeholder:"URL" help:"New URL of a registered backend."`
-	Source  string `xor:"origin" required:"" placeholder:"FILE" help:"File with the new source; - for stdin."`
-}
-
-func (functionUpdateCmd) Help() string {
-	return examples("ingress function update greet --source greet.py", "ingress function update greet --backend http://127.0.0.1:3001")
-}
-
-func (cmd *functionUpdateCmd) Run(ctx context.Context, c *client) error {
-	source, err := c.source(ctx, cmd.Source)
-	if err != nil {
-		return err
-	}
-	req := &functionpb.UpdateRequest{Name: cmd.Name, Backend: cmd.Backend, Source: source}
-	return c.do(ctx, "function", "Update", req, &functionpb.UpdateResponse{}, c.confirm("function %s is updated", cmd.Name))
-}
-
 type functionDeleteCmd struct {
 	Name string `arg:"" help:"The function's name."`
 }
@@ -216,19 +153,16 @@ func (cmd *functionDeleteCmd) Run(ctx context.Context, c *client) error {
 }
 
 type functionLogsCmd struct {
-	Name    string `arg:"" help:"The function's name."`
-	logType `embed:""`
+	Name     string `arg:"" help:"The function's name."`
+	logFlags `embed:""`
 }
 
 func (functionLogsCmd) Help() string {
-	return examples("ingress function logs greet", "ingress function logs greet --type build")
+	return examples("ingress function logs greet", "ingress function logs greet -f", "ingress function logs greet --type build")
 }
 
 func (cmd *functionLogsCmd) Run(ctx context.Context, c *client) error {
-	res := &functionpb.LogsResponse{}
-	return c.do(ctx, "function", "Logs", &functionpb.LogsRequest{Name: cmd.Name, LogsType: cmd.Type}, res, func() error {
-		return c.printLog(res.Logs, "the "+cmd.Type+" log of function "+cmd.Name+" is empty")
-	})
+	return c.showLogs(ctx, target{"function", cmd.Name}, cmd.logFlags)
 }
 
 type functionProxyCmd struct {
@@ -275,6 +209,9 @@ func (functionRuntimesCmd) Help() string { return examples("ingress function run
 func (cmd *functionRuntimesCmd) Run(ctx context.Context, c *client) error {
 	res := &functionpb.RuntimesResponse{}
 	return c.do(ctx, "function", "Runtimes", &functionpb.RuntimesRequest{}, res, func() error {
+		for _, name := range slices.Sorted(maps.Keys(res.Unavailable)) {
+			c.say("not here: %s (%s)", name, res.Unavailable[name])
+		}
 		return c.printLines(res.Runtimes, "no languages; functions here are registered with --backend")
 	})
 }

@@ -1,0 +1,69 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	apppb "github.com/m3o/ingress/proto/app"
+)
+
+// packed says what was uploaded.
+type packed struct {
+	files int64
+	// skipped names what cannot be packed, with the reason.
+	skipped []string
+}
+
+// packer writes a folder to an archive.
+type packer func(ctx context.Context, dir string, to io.Writer) (packed, error)
+
+// upload packs a folder and sends it as it is packed, and returns what the platform
+// calls it. What the two services answer is the same.
+func (c *client) upload(ctx context.Context, service, dir string, show *progress) (string, error) {
+	began := time.Now()
+	show.running("upload", began.Format(time.RFC3339Nano))
+	from, to := io.Pipe()
+	type result struct {
+		packed
+		err error
+	}
+	ended := make(chan result, 1)
+	go func() {
+		p, err := c.pack(ctx, dir, to)
+		_ = to.CloseWithError(err) // never fails; without an error it is the end
+		ended <- result{p, err}
+	}()
+	res := &apppb.UploadResponse{}
+	err := c.platform.Upload(ctx, service, "Upload", from, res)
+	_ = from.Close() // ends the packing of what was refused
+	packing := <-ended
+	show.clear()
+	switch {
+	case packing.err != nil && !errors.Is(packing.err, io.ErrClosedPipe) && ctx.Err() == nil:
+		return "", &problem{text: fmt.Sprintf("cannot pack %s: %v", dir, packing.err), cause: packing.err}
+	case err != nil:
+		return "", c.explain(ctx, err)
+	}
+	show.step("upload", time.Since(began), fmt.Sprintf("%d files, %s", packing.files, size(res.GetSize())))
+	for _, skipped := range packing.skipped {
+		c.say("not uploaded: %s", skipped)
+	}
+	return res.GetUpload(), nil
+}
+
+// size writes a number of bytes for people.
+func size(n int64) string {
+	const step = 1 << 10
+	units := []string{"KiB", "MiB", "GiB", "TiB"}
+	if n < step {
+		return fmt.Sprintf("%d bytes", n)
+	}
+	shown := float64(n) / step
+	for len(units) > 1 && shown >= step {
+		shown, units = shown/step, units[1:]
+	}
+	return fmt.Sprintf("%.1f %s", shown, units[0])
+}
