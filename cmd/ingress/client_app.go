@@ -72,14 +72,14 @@ func (cmd *appListCmd) Run(ctx context.Context, c *client) error {
 	return c.do(ctx, "app", "List", &apppb.ListRequest{}, res, func() error {
 		apps := &table{header: []string{"NAME", "STATUS", "URL", "SOURCE", "REGION", "UPDATED"}}
 		for _, app := range res.Services {
-			apps.add(app.Name, app.Status, app.Url, source(app.Backend, app.Repo, app.GetNewest().GetSource()), app.Region, c.stamp(app.Updated))
+			apps.add(app.Name, app.Status, app.Url, comesFrom(app.Backend, app.Repo, app.GetNewest().GetSource()), app.Region, c.stamp(app.Updated))
 		}
 		return c.printTable(apps, "no apps yet; make one with: ingress app run NAME --dir .")
 	})
 }
 
-// source says in one cell where an app or function comes from.
-func source(backend, repo, other string) string { return cmp.Or(backend, repo, other) }
+// comesFrom says in one cell where an app or function comes from.
+func comesFrom(backend, repo, other string) string { return cmp.Or(backend, repo, other) }
 
 // inline is the word for source that was given as such.
 func inline(source string) string {

@@ -42,7 +42,7 @@ func TestAppCommands(t *testing.T) {
 		},
 		{
 			args: []string{"app", "list"}, path: "/v1/app/List", body: `{}`, reply: `{"services":[]}`,
-			stderr: "no apps yet; make one with: ingress app run NAME --backend http://127.0.0.1:3000\n",
+			stderr: "no apps yet; make one with: ingress app run NAME --dir .\n",
 		},
 		{
 			args: []string{"app", "get", "shop"}, path: "/v1/app/Get", body: `{"name":"shop"}`,

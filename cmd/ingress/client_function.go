@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
+	"unicode/utf8"
 
 	functionpb "github.com/m3o/ingress/proto/function"
 )
@@ -39,6 +40,9 @@ func (c *client) source(ctx context.Context, path string) (string, error) {
 	if err == nil && len(content) == 0 {
 		err = &problem{text: path + " is empty"}
 	}
+	if err == nil && !utf8.Valid(content) {
+		err = &problem{text: path + " is not valid UTF-8", hint: "Upload a folder with --dir to send files that are not text."}
+	}
 	return string(content), err
 }
 
@@ -48,7 +52,7 @@ func (c *client) printFunction(f *functionpb.Func) error {
 		{"NAME", f.GetName()},
 		{"STATUS", f.GetStatus()},
 		{"URL", f.GetUrl()},
-		{"SOURCE", source(f.GetBackend(), f.GetRepo(), cmp.Or(inline(f.GetSource()), f.GetNewest().GetSource()))},
+		{"SOURCE", comesFrom(f.GetBackend(), f.GetRepo(), cmp.Or(inline(f.GetSource()), f.GetNewest().GetSource()))},
 		{"BRANCH", f.GetBranch()},
 		{"SUBFOLDER", f.GetSubfolder()},
 		{"ENTRYPOINT", f.GetEntrypoint()},
@@ -122,7 +126,7 @@ func (cmd *functionListCmd) Run(ctx context.Context, c *client) error {
 	return c.do(ctx, "function", "List", &functionpb.ListRequest{}, res, func() error {
 		functions := &table{header: []string{"NAME", "STATUS", "URL", "SOURCE", "RUNTIME", "REGION", "UPDATED"}}
 		for _, f := range res.Functions {
-			functions.add(f.Name, f.Status, f.Url, source(f.Backend, f.Repo, cmp.Or(inline(f.Source), f.GetNewest().GetSource())), f.Runtime, f.Region, c.stamp(f.Updated))
+			functions.add(f.Name, f.Status, f.Url, comesFrom(f.Backend, f.Repo, cmp.Or(inline(f.Source), f.GetNewest().GetSource())), f.Runtime, f.Region, c.stamp(f.Updated))
 		}
 		return c.printTable(functions, "no functions yet; make one with: ingress function deploy NAME --source FILE")
 	})

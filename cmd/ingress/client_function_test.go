@@ -64,7 +64,7 @@ func TestFunctionCommands(t *testing.T) {
 		},
 		{
 			args: []string{"function", "list"}, path: "/v1/function/List", body: `{}`, reply: `{"functions":[]}`,
-			stderr: "no functions yet; make one with: ingress function deploy NAME --backend http://127.0.0.1:3000\n",
+			stderr: "no functions yet; make one with: ingress function deploy NAME --source FILE\n",
 		},
 		{
 			args: []string{"function", "describe", "greet"}, path: "/v1/function/Describe", body: `{"name":"greet"}`,

@@ -20,7 +20,7 @@ func (a *Apps) setCredential(ctx context.Context, caller api.Caller, req *apppb.
 	switch {
 	case req.GetHost() == "":
 		return nil, api.BadRequest(method, "missing host")
-	case req.GetPassword() == "" && req.GetSshKey() == "":
+	case req.GetPassword() == "" && req.GetSshKey() == "" && req.GetKnownHosts() == "":
 		return nil, api.BadRequest(method, "missing password or ssh_key")
 	}
 	username := req.GetUsername()
