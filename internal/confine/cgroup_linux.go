@@ -54,8 +54,11 @@ func newGroups(p Policy) *groups {
 	g := &groups{}
 	for _, h := range hierarchies() {
 		d := groupDir{hierarchy: h, path: filepath.Join(h.base, groupsDir, p.Name)}
-		// Twice: the end of another tree may have taken the directory of all away.
-		if d.make(p.Limits) == nil || d.make(p.Limits) == nil {
+		err := d.make(p.Limits)
+		if err != nil {
+			err = d.make(p.Limits) // another tree's end may have taken the directory of all away
+		}
+		if err == nil {
 			g.dirs = append(g.dirs, d)
 		}
 	}
@@ -162,7 +165,8 @@ func (d groupDir) limitCPU(thousandths int64, write func(string, int64) error) e
 	return errors.Join(write("cpu.cfs_period_us", period), write("cpu.cfs_quota_us", quota))
 }
 
-// enter adds to the script that the child goes into the groups.
+// enter adds to the script that the child goes into the groups. A version 2 group
+// is where it is born: to move a process later takes the kernel milliseconds.
 func (g *groups) enter(s *script) error {
 	zero := []byte("0")
 	for _, d := range g.dirs {
@@ -170,7 +174,16 @@ func (g *groups) enter(s *script) error {
 		if err != nil {
 			return err
 		}
-		s.must("enter the control group "+d.path, unix.SYS_WRITE, uintptr(fd), pointer(s, &zero[0]), 1)
+		enter := call{nr: unix.SYS_WRITE, args: [6]uintptr{uintptr(fd), pointer(s, &zero[0]), 1}, what: "enter the control group " + d.path}
+		if d.version != 2 {
+			s.calls = append(s.calls, enter)
+			continue
+		}
+		group, err := s.open(d.path, unix.O_RDONLY|unix.O_DIRECTORY)
+		if err != nil {
+			return err
+		}
+		s.born, s.enter = group, enter
 	}
 	return nil
 }

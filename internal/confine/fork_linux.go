@@ -23,6 +23,10 @@ type script struct {
 	calls []call
 	pins  runtime.Pinner
 	fds   []int
+	// born is the version 2 control group to make the child in, when not zero, and
+	// enter the call that brings it there where the kernel refuses that.
+	born  int
+	enter call
 }
 
 // A call is one system call of a script.
@@ -126,9 +130,7 @@ func (s *script) run() (int, error) {
 	report := os.NewFile(uintptr(pipe[0]), "report")
 	defer report.Close()
 
-	syscall.ForkLock.Lock()
-	pid, errno := fork(s.calls, uintptr(pipe[1]))
-	syscall.ForkLock.Unlock()
+	pid, errno := s.fork(uintptr(pipe[1]))
 	_ = unix.Close(pipe[1])
 	if errno != 0 {
 		return 0, fmt.Errorf("make a process: %w", errno)
@@ -147,6 +149,26 @@ func (s *script) run() (int, error) {
 	failed := s.calls[binary.NativeEndian.Uint32(failure[:4])]
 	errno = syscall.Errno(binary.NativeEndian.Uint32(failure[4:]))
 	return 0, fmt.Errorf("%s: %w", failed.what, errno)
+}
+
+// A birth is what clone3 is told (struct clone_args, clone(2)).
+type birth struct {
+	flags, pidfd, child, parent, signal, stack, stackSize, tls, tids, tidsSize, cgroup uint64
+}
+
+// fork makes the child in its control group, or has it go there by itself where
+// clone3 is missing or refused, as in some containers.
+func (s *script) fork(report uintptr) (uintptr, syscall.Errno) {
+	syscall.ForkLock.Lock()
+	defer syscall.ForkLock.Unlock()
+	if s.born != 0 {
+		b := &birth{flags: unix.CLONE_INTO_CGROUP, signal: uint64(unix.SIGCHLD), cgroup: uint64(s.born)}
+		if pid, errno := fork(s.calls, report, b); errno == 0 {
+			return pid, 0
+		}
+		s.calls = append([]call{s.enter}, s.calls...)
+	}
+	return fork(s.calls, report, nil)
 }
 
 // These are what package syscall uses around its own fork. The runtime keeps
@@ -169,9 +191,13 @@ func afterForkInChild()
 //go:norace
 //go:nocheckptr
 //go:noinline
-func fork(calls []call, report uintptr) (pid uintptr, errno syscall.Errno) {
+func fork(calls []call, report uintptr, b *birth) (pid uintptr, errno syscall.Errno) {
 	beforeFork()
-	pid, _, errno = syscall.RawSyscall6(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
+	if b != nil {
+		pid, _, errno = syscall.RawSyscall6(unix.SYS_CLONE3, uintptr(unsafe.Pointer(b)), unsafe.Sizeof(*b), 0, 0, 0, 0)
+	} else {
+		pid, _, errno = syscall.RawSyscall6(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
+	}
 	if errno != 0 || pid != 0 {
 		afterFork()
 		return pid, errno

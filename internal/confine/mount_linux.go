@@ -37,7 +37,6 @@ type cover struct {
 type bind struct {
 	path     string
 	readOnly bool
-	fd       int
 }
 
 // mount gives a child with a user of its own a view of its own. Directories on
@@ -59,7 +58,9 @@ func (p *Process) mount(s *script, _ Command) error {
 		return fmt.Errorf("user %d cannot reach what is beneath %s, and this machine does not let the ingress mount: "+
 			"move the data directory to where every directory above it has mode 0711 or more", p.policy.User.UID, closed[0])
 	}
-	v.plan(closed)
+	if err := v.plan(closed); err != nil {
+		return err
+	}
 	return v.prepare()
 }
 
@@ -139,7 +140,7 @@ func (u User) passes(dir string) (bool, error) {
 }
 
 // plan says what is covered and what is seen again beneath it.
-func (v *view) plan(closed []string) {
+func (v *view) plan(closed []string) error {
 	v.covers = []cover{
 		{path: "/tmp", mode: "1777", size: "64m", open: true},
 		{path: "/dev/shm", mode: "1777", size: "64m", open: true},
@@ -151,7 +152,7 @@ func (v *view) plan(closed []string) {
 	// that it is part of.
 	paths, err := v.paths()
 	if err != nil {
-		return
+		return err
 	}
 	all := v.covers
 	v.covers = nil
@@ -170,6 +171,7 @@ func (v *view) plan(closed []string) {
 	}
 	// A path within another comes after it.
 	slices.SortStableFunc(v.binds, func(a, b bind) int { return strings.Compare(a.path, b.path) })
+	return nil
 }
 
 // within reports whether path is dir or beneath it.

@@ -28,7 +28,7 @@ socket.getaddrinfo("localhost", 80); ssl.create_default_context(); tempfile.mkst
 t = threading.Thread(target=lambda: None); t.start(); t.join()
 print(subprocess.check_output(["echo", "child"]).decode())
 r, w = multiprocessing.Pipe(); p = multiprocessing.Process(target=lambda: w.send(1)); p.start(); p.join(); print("pipe", r.recv())'`, "pipe 1"},
-		{"go", "/usr/local/go/bin/go", `mkdir m && cd m && printf 'package main\nimport "fmt"\nfunc main() { fmt.Println("built") }\n' > main.go &&
+		{"go", "/usr/local/go/bin/go", `mkdir m && cd m && printf 'package main\nfunc main() { println("built") }\n' > main.go &&
 			printf 'module m\ngo 1.26\n' > go.mod && GOFLAGS=-mod=mod GOTOOLCHAIN=local CGO_ENABLED=0 GOPROXY=off GOTELEMETRY=off go build -o x . && ./x`, "built"},
 		{"git", "/usr/bin/git", `git init -q r && cd r && echo a > a && git add a && git -c user.name=n -c user.email=e@e commit -qm first &&
 			git gc -q && cd .. && git clone -q --no-hardlinks r s && git -C s log --format=%s`, "first"},
