@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"net/netip"
 	"net/url"
 	"os"
@@ -41,6 +40,7 @@ type embedded struct {
 	key       key.Bootstrap
 	apps      *workload.Registry
 	functions *workload.Registry
+	workloads *workloads
 	links     *link.Service
 	users     *user.Service
 	handler   *api.Handler
@@ -98,7 +98,8 @@ func (s *server) openEmbedded(ctx context.Context) error {
 		return err
 	}
 	s.runServices(e)
-	return nil
+	s.warnUnconfined()
+	return e.workloads.run(ctx, s, db)
 }
 
 // warnReadable warns when others than the owner may enter a directory that we
@@ -121,9 +122,9 @@ func (s *server) makeServices(ctx context.Context, e *embedded, sealer *store.Se
 	if err != nil {
 		return fmt.Errorf("%s: %w", s.secrets.bootstrapFrom, err)
 	}
-	options := workload.Options{DB: e.db, Sealer: sealer, Rules: rules, Regions: s.config.Regions}
-	e.apps = workload.NewRegistry(workload.App, options)
-	e.functions = workload.NewRegistry(workload.Function, options)
+	if err := s.makeRegistries(e, sealer, rules); err != nil {
+		return err
+	}
 	e.links = link.New(e.db, link.Options{
 		Prefix: func() string { return s.settings.addresses().urlPrefix },
 		IsOwn:  func(u *url.URL) bool { return s.settings.addresses().shortens(u) },
@@ -143,6 +144,23 @@ func (s *server) makeServices(ctx context.Context, e *embedded, sealer *store.Se
 	})
 	e.handler, err = api.NewHandler(api.HandlerConfig{
 		Services: s.serviceTables(e), Auth: e.keys, Limiter: e.keys, Anonymous: publicResolver, Logger: s.log,
+	})
+	return err
+}
+
+// makeRegistries makes what keeps apps and functions, and what runs them.
+func (s *server) makeRegistries(e *embedded, sealer *store.Sealer, rules *upstream.Rules) error {
+	options := workload.Options{
+		DB: e.db, Sealer: sealer, Rules: rules, Regions: s.config.Regions, Layout: workload.Layout{Data: s.config.DataDir}, Log: s.log,
+		MaxUpload: int64(s.config.Running.MaxSourceBytes), SwitchUser: os.Geteuid() == 0, FirstUID: s.config.Running.AppUIDBase,
+	}
+	options.PublicURL = func(id string) string { return s.settings.addresses().appURL(id) }
+	e.apps = workload.NewRegistry(workload.App, options)
+	options.PublicURL = func(id string) string { return s.settings.addresses().functionURL(id) }
+	e.functions = workload.NewRegistry(workload.Function, options)
+	var err error
+	e.workloads, err = s.makeWorkloads(options.Layout, rules, map[workload.Kind]*workload.Registry{
+		workload.App: e.apps, workload.Function: e.functions,
 	})
 	return err
 }
@@ -170,22 +188,10 @@ func (s *server) serviceTables(e *embedded) []api.Service {
 			Registry:  e.functions,
 			URL:       func(id string) string { return s.settings.addresses().functionURL(id) },
 			Transport: e.transport,
-			Runtimes:  nothingRuns{}, Managed: nothingRuns{},
+			Runtimes:  languagesOf{e.workloads.builder}, Managed: e.workloads,
 		}).Service(),
 	}
 	return append(tables, e.keys.Services()...)
-}
-
-// nothingRuns stands where the builder and the activator will: no language can be
-// run, so that no function is ever deployed that would have to be called.
-type nothingRuns struct{}
-
-func (nothingRuns) Runtimes(context.Context) ([]string, map[string]string) { return nil, nil }
-func (nothingRuns) ParseRuntime(string) (string, bool)                     { return "", false }
-func (nothingRuns) SourceFile(string) string                               { return "" }
-func (nothingRuns) DefaultEntrypoint(_, name string) string                { return name }
-func (nothingRuns) Do(context.Context, string, *http.Request) (*http.Response, error) {
-	return nil, &function.UnreadyError{Message: "nothing runs here"}
 }
 
 // newSender sends mail by SMTP when there is a server, and to the outbox
@@ -205,7 +211,7 @@ func (s *server) runServices(e *embedded) {
 	running.Go(func() { e.keys.Run(ctx) })
 	running.Go(func() { e.links.Run(ctx) })
 	running.Go(func() { e.users.Run(ctx) })
-	running.Go(func() { s.tidy(ctx, e.db) })
+	running.Go(func() { s.tidy(ctx, e.db, e.apps) })
 	s.onClose(func() error {
 		cancel()
 		running.Wait()
@@ -218,11 +224,11 @@ func (s *server) runServices(e *embedded) {
 // tidyEvery is how often the change log and the write-ahead log are shortened.
 const tidyEvery = time.Hour
 
-func (s *server) tidy(ctx context.Context, db *store.DB) {
+func (s *server) tidy(ctx context.Context, db *store.DB, uploads *workload.Registry) {
 	tick := time.NewTicker(tidyEvery)
 	defer tick.Stop()
 	for {
-		if err := errors.Join(db.PruneChanges(ctx), db.Checkpoint(ctx)); err != nil && ctx.Err() == nil {
+		if err := errors.Join(db.PruneChanges(ctx), db.Checkpoint(ctx), uploads.PruneUploads(ctx)); err != nil && ctx.Err() == nil {
 			s.log.Error("the database could not be tidied", "error", err)
 		}
 		select {
@@ -271,7 +277,8 @@ func ownAddresses(listeners []net.Listener) []netip.AddrPort {
 func (e *embedded) fill(c *edge.Config) {
 	c.Platform = e.handler
 	c.Transport, c.Registered = e.transport, e.transport
-	c.Apps, c.Functions = registered{e.apps}, registered{e.functions}
+	c.Apps, c.Functions = resolver{e.apps}, resolver{e.functions}
+	c.Activator = e.workloads
 	c.Links, c.Hits = e.links, e.links
 	c.Verifier = verifier{e.users}
 	c.IsPlatformKey = e.keys.IsPlatformKey
@@ -301,14 +308,18 @@ func (e *embedded) bootstrap() bootstrapKey {
 
 func (e *embedded) drain(ctx context.Context) error { return e.handler.Shutdown(ctx) }
 
-// registered resolves the ids of one kind of workload.
-type registered struct{ registry *workload.Registry }
+// resolver resolves the ids of one kind of workload.
+type resolver struct{ registry *workload.Registry }
 
-// Resolve implements edge.Resolver.
-func (r registered) Resolve(ctx context.Context, id string) (edge.Backend, error) {
+// Resolve implements edge.Resolver. Whether what runs here can take a request is
+// the activator's to say, for each.
+func (r resolver) Resolve(ctx context.Context, id string) (edge.Backend, error) {
 	b, err := r.registry.Backend(ctx, id)
-	if err != nil {
+	switch {
+	case err != nil:
 		return edge.Backend{}, err
+	case b.Managed:
+		return edge.Backend{Key: b.Key, Origin: edge.Managed}, nil
 	}
 	return edge.Backend{Key: b.Key, URL: b.URL, Origin: edge.Registered}, nil
 }

@@ -13,6 +13,8 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+	"github.com/m3o/ingress/internal/runner"
+	"github.com/m3o/ingress/internal/source"
 )
 
 // rootCommand is the whole command line.
@@ -23,6 +25,7 @@ type rootCommand struct {
 	Serve    serveCmd   `cmd:"" default:"withargs" help:"Run the ingress (the default)."`
 	Settings configCmd  `cmd:"" name:"config" help:"Show and change the settings, also of a running ingress."`
 	Explain  explainCmd `cmd:"" help:"Show what would become of a request to a URL, without making it."`
+	Doctor   doctorCmd  `cmd:"" help:"Show how apps and functions are confined on this machine, and which languages it has."`
 	Version  versionCmd `cmd:"" help:"Print the version."`
 
 	clientFlags    `embed:""`
@@ -41,6 +44,15 @@ type program struct {
 }
 
 func main() {
+	if len(os.Args) > 1 {
+		// What the program starts itself as, before anything that takes time.
+		switch os.Args[1] {
+		case runner.Subcommand:
+			os.Exit(runner.Launch(os.Args[2:], os.Stdin, os.Stdout))
+		case "fetch":
+			os.Exit(source.FetchMain(os.Args[2:], os.Getenv, os.Stdout))
+		}
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// Once the first signal has come, the next one ends the program as if it
 	// had never been caught.

@@ -10,7 +10,7 @@ import (
 
 // skip ends a test that needs something this machine does not have. Where
 // everything should be there, INGRESS_TEST_NO_SKIP makes that a failure.
-func skip(t *testing.T, why string) {
+func skip(t testing.TB, why string) {
 	t.Helper()
 	if os.Getenv("INGRESS_TEST_NO_SKIP") != "" {
 		t.Fatal(why)

@@ -48,7 +48,7 @@ var build = sync.OnceValues(func() (path string, err error) {
 	return path, nil
 })
 
-func binary(t *testing.T) string {
+func binary(t testing.TB) string {
 	t.Helper()
 	path, err := build()
 	if err != nil {
@@ -63,7 +63,7 @@ const deadline = 60 * time.Second
 
 // ingress is a running program.
 type ingress struct {
-	t      *testing.T
+	t      testing.TB
 	cmd    *exec.Cmd
 	dir    string // its data directory
 	listen string // host:port of the first public listener
@@ -79,18 +79,23 @@ const bootstrapKey = "bootstrap-key-for-tests-only"
 
 // startIngress runs ingress serve on free ports with a temporary data directory
 // and waits until it is ready. It is ended, and must end well, with the test.
-func startIngress(t *testing.T, args ...string) *ingress {
+func startIngress(t testing.TB, args ...string) *ingress {
 	t.Helper()
 	return startIngressIn(t, shortTempDir(t), nil, args...)
 }
 
 // startIngressIn is startIngress with a data directory and further environment.
-func startIngressIn(t *testing.T, dir string, env []string, args ...string) *ingress {
+func startIngressIn(t testing.TB, dir string, env []string, args ...string) *ingress {
 	t.Helper()
-	i := launch(t, dir, env, args...)
+	return launch(t, dir, env, args...).started()
+}
+
+// started waits until the program is ready.
+func (i *ingress) started() *ingress {
+	i.t.Helper()
 	ready := i.awaitReady()
 	i.listen, i.admin = ready.Listen[0], ready.Admin
-	t.Cleanup(func() {
+	i.t.Cleanup(func() {
 		if i.cmd.ProcessState == nil {
 			i.stop()
 		}
@@ -100,7 +105,7 @@ func startIngressIn(t *testing.T, dir string, env []string, args ...string) *ing
 
 // shortTempDir is a temporary directory whose path leaves room for a socket's
 // name, which has a limit of about a hundred bytes.
-func shortTempDir(t *testing.T) string {
+func shortTempDir(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "ing")
 	if err != nil {
@@ -115,12 +120,21 @@ func shortTempDir(t *testing.T) string {
 }
 
 // launch starts the program without waiting for it to be ready.
-func launch(t *testing.T, dir string, env []string, args ...string) *ingress {
+func launch(t testing.TB, dir string, env []string, args ...string) *ingress {
+	t.Helper()
+	return launchAs(t, nil, dir, env, args...)
+}
+
+// launchAs is launch as another user, which only root can.
+func launchAs(t testing.TB, user *syscall.Credential, dir string, env []string, args ...string) *ingress {
 	t.Helper()
 	i := &ingress{t: t, dir: dir, exited: make(chan error, 1)}
 	all := append([]string{"serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--log-format", "json"}, args...)
 	i.cmd = exec.Command(binary(t), all...)
 	i.cmd.Env = append([]string{"HOME=" + filepath.Dir(dir), "INGRESS_DATA_DIR=" + dir, "INGRESS_BOOTSTRAP_KEY=" + bootstrapKey, "PATH=" + os.Getenv("PATH")}, env...)
+	if user != nil {
+		i.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: user}
+	}
 	i.cmd.Stdout = &lockedWriter{i: i, to: &i.stdout}
 	i.cmd.Stderr = &lockedWriter{i: i, to: &i.stderr}
 	if err := i.cmd.Start(); err != nil {
@@ -326,7 +340,7 @@ func (i *ingress) run(env []string, args ...string) (stdout, stderr string, code
 }
 
 // runProgram runs the binary to its end.
-func runProgram(t *testing.T, env []string, args ...string) (stdout, stderr string, code int) {
+func runProgram(t testing.TB, env []string, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), deadline)
 	defer cancel()

@@ -1,0 +1,151 @@
+package main_test
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// Run these by hand: go test ./cmd/ingress -run '^$' -bench 'Wake|IdleApps' -benchtime 20x
+
+// tinyApp is a folder with a program that does next to nothing, ready to run, so
+// that what is measured is the ingress.
+func tinyApp(t testing.TB) (folder, program string) {
+	t.Helper()
+	folder = t.TempDir()
+	source := filepath.Join(t.TempDir(), "main.go")
+	const code = `package main
+
+import ("net/http"; "os")
+
+func main() {
+	panic(http.ListenAndServe("127.0.0.1:"+os.Getenv("PORT"), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.Write([]byte("tiny")) })))
+}
+`
+	if err := os.WriteFile(source, []byte(code), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	program = filepath.Join(folder, "tiny")
+	build := exec.Command("go", "build", "-o", program, source)
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if err := os.WriteFile(filepath.Join(folder, "Procfile"), []byte("web: ./tiny\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	// A procfile alone says how to start it, not what it is made of.
+	return folder, program
+}
+
+// BenchmarkWake measures the first request to a sleeping app, and beside it how
+// long the app needs by itself from its start to its first answer.
+func BenchmarkWake(b *testing.B) {
+	i := startPlatform(b)
+	dir, program := tinyApp(b)
+	i.deployed("app", "run", "tiny", "--dir", dir, "--idle-timeout", "1s")
+	var through, alone time.Duration
+	for b.Loop() {
+		i.awaitState("tiny", "idle")
+		begin := time.Now()
+		if a := i.get(appURL("tiny", "/")); a.body != "tiny" {
+			b.Fatalf("got %d %q", a.status, a.body)
+		}
+		through += time.Since(begin)
+		alone += startAlone(b, program)
+	}
+	b.ReportMetric(through.Seconds()*1000/float64(b.N), "ms/wake")
+	b.ReportMetric(alone.Seconds()*1000/float64(b.N), "ms/own-start")
+	b.ReportMetric((through-alone).Seconds()*1000/float64(b.N), "ms/added")
+}
+
+// startAlone starts a program and waits for its first answer.
+func startAlone(t testing.TB, program string) time.Duration {
+	t.Helper()
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := free.Addr().String()
+	_ = free.Close()
+	_, port, _ := net.SplitHostPort(address)
+	cmd := exec.Command(program)
+	cmd.Env = []string{"PORT=" + port}
+	begin := time.Now()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+	for time.Since(begin) < deadline {
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			continue
+		}
+		_, _ = fmt.Fprintf(conn, "GET / HTTP/1.0\r\n\r\n")
+		_, err = bufio.NewReader(conn).ReadString('\n')
+		_ = conn.Close()
+		if err == nil {
+			return time.Since(begin)
+		}
+	}
+	t.Fatal("the program does not answer")
+	return 0
+}
+
+// BenchmarkIdleApps deploys a thousand apps, lets them fall asleep, and measures
+// what the ingress holds for each.
+func BenchmarkIdleApps(b *testing.B) {
+	const apps = 1000
+	i := startPlatform(b, "--idle-timeout", "1s")
+	i.mustCall("api/tenants/setquotas", `{"tenant":"operator","apps":2000}`)
+	dir, _ := tinyApp(b)
+	i.deployed("app", "run", "warm", "--dir", dir)
+	i.awaitState("warm", "idle")
+	before := i.resident()
+	var wait sync.WaitGroup
+	next := make(chan int)
+	for range 4 {
+		wait.Go(func() {
+			for n := range next {
+				i.deployed("app", "run", fmt.Sprintf("idle%d", n), "--dir", dir)
+			}
+		})
+	}
+	for n := range apps {
+		next <- n
+	}
+	close(next)
+	wait.Wait()
+	i.await("all apps to sleep", func() bool { return len(launchers(b, i.dir)) == 0 })
+	processes := len(launchers(b, i.dir))
+	after := i.resident()
+	for b.Loop() {
+		i.get(appURL("idle7", "/"))
+	}
+	b.ReportMetric(float64(after-before)/apps/1024, "KiB/app")
+	b.ReportMetric(float64(processes)/apps, "processes/app")
+}
+
+// resident is the program's heap in use after a collection, in bytes.
+func (i *ingress) resident() int64 {
+	i.t.Helper()
+	for line := range strings.Lines(i.get("http://" + i.admin + "/metrics").body) {
+		if value, ok := strings.CutPrefix(line, "go_memstats_heap_alloc_bytes "); ok {
+			n, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
+			if err != nil {
+				i.t.Fatal(err)
+			}
+			return int64(n)
+		}
+	}
+	i.t.Fatal("no figure of the heap")
+	return 0
+}

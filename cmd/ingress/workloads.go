@@ -1,0 +1,326 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"os"
+	"strings"
+	"sync"
+
+	"github.com/m3o/ingress/internal/activator"
+	"github.com/m3o/ingress/internal/adapter"
+	"github.com/m3o/ingress/internal/builder"
+	"github.com/m3o/ingress/internal/confine"
+	"github.com/m3o/ingress/internal/deploy"
+	"github.com/m3o/ingress/internal/edge"
+	"github.com/m3o/ingress/internal/function"
+	"github.com/m3o/ingress/internal/runner"
+	"github.com/m3o/ingress/internal/site"
+	"github.com/m3o/ingress/internal/source"
+	"github.com/m3o/ingress/internal/store"
+	"github.com/m3o/ingress/internal/upstream"
+	"github.com/m3o/ingress/internal/workload"
+)
+
+// workloads builds and runs apps and functions on this machine.
+type workloads struct {
+	registries map[workload.Kind]*workload.Registry
+	runner     *runner.Local
+	builder    *builder.Builder
+	activator  *activator.Activator
+	deployer   *deploy.Deployer
+}
+
+// makeWorkloads makes what runs apps and functions. It starts nothing.
+func (s *server) makeWorkloads(layout workload.Layout, rules *upstream.Rules, registries map[workload.Kind]*workload.Registry) (*workloads, error) {
+	executable, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("find this program's own file, which starts apps: %w", err)
+	}
+	w := &workloads{registries: registries}
+	c := &s.config.Running
+	if w.runner, err = runner.NewLocal(s.runnerOptions(layout, executable)); err != nil {
+		return nil, err
+	}
+	w.builder = builder.New(s.builderOptions(w.runner))
+	w.activator = activator.New(s.activatorOptions(w))
+	w.deployer = deploy.New(deploy.Options{
+		Registries: deployRegistries(registries),
+		Fetcher:    source.New(s.sourceOptions(w.runner, executable, rules)),
+		Builder:    w.builder, Activator: w.activator, Layout: layout,
+		Builds: c.Builds, Keep: c.KeepVersions, LogBytes: int64(c.BuildLogBytes), Log: s.log,
+	})
+	return w, nil
+}
+
+func deployRegistries(registries map[workload.Kind]*workload.Registry) map[workload.Kind]deploy.Registry {
+	of := make(map[workload.Kind]deploy.Registry, len(registries))
+	for kind, registry := range registries {
+		of[kind] = registry
+	}
+	return of
+}
+
+func (s *server) runnerOptions(layout workload.Layout, executable string) runner.Options {
+	c := &s.config.Running
+	return runner.Options{
+		Layout: layout, Executable: executable, FirstPort: c.AppPorts.First, LastPort: c.AppPorts.Last,
+		IdleTimeout: c.IdleTimeout, Egress: ports(c.AppEgressPorts), LogBytes: int64(c.AppLogBytes), Log: s.log,
+		Limits: confine.Limits{
+			Memory: int64(c.AppMemory), CPU: int(c.AppCPUs * 1000), Processes: c.AppProcesses, Files: c.AppFiles, Disk: int64(c.AppDisk),
+		},
+	}
+}
+
+// Limits of a build that nobody needs to change: enough for any compiler, and
+// bounded all the same.
+const (
+	buildProcesses = 2048
+	buildFiles     = 65536
+)
+
+func (s *server) builderOptions(tasks workload.TaskRunner) builder.Options {
+	c := &s.config.Running
+	return builder.Options{
+		Tasks: tasks, Egress: ports(c.BuildEgressPorts), Timeout: c.BuildTimeout, OutputBytes: int64(c.BuildLogBytes),
+		Limits: confine.Limits{Memory: int64(c.BuildMemory), Processes: buildProcesses, Files: buildFiles, Disk: int64(c.BuildDisk)},
+		Env:    builder.PassedEnv(os.Environ()),
+	}
+}
+
+func (s *server) sourceOptions(tasks workload.TaskRunner, executable string, rules *upstream.Rules) source.Options {
+	c := &s.config.Running
+	return source.Options{
+		Tasks: tasks, Executable: executable, Check: rules.Check, AllowLocal: c.AllowLocalRepos,
+		MaxBytes: int64(c.MaxSourceBytes), MaxFiles: c.MaxSourceFiles, Timeout: c.SourceTimeout,
+		Submodules: c.GitSubmodules, Egress: ports(c.BuildEgressPorts),
+	}
+}
+
+func (s *server) activatorOptions(w *workloads) activator.Options {
+	c := &s.config.Running
+	idle := c.IdleTimeout
+	if idle == 0 {
+		idle = -1 // never
+	}
+	return activator.Options{
+		Runner: w.runner, Releases: w, Journal: w, NewTransport: s.newInstanceTransport,
+		NewSite:     func(dir string) http.Handler { return site.New(dir) },
+		IdleTimeout: idle, StartTimeout: c.StartTimeout, WakeTimeout: c.WakeTimeout, Queue: c.WakeQueue,
+		DrainTimeout: c.DrainTimeout, StopGrace: c.StopTimeout, Log: s.log, Metrics: s.metrics,
+	}
+}
+
+// newInstanceTransport makes the transport of one running process.
+func (s *server) newInstanceTransport(addr netip.AddrPort) activator.Transport {
+	return &instanceTransport{host: addr.String(), Transport: upstream.New(upstream.Options{
+		DialTimeout:           s.config.Limits.DialTimeout,
+		ResponseHeaderTimeout: s.config.Limits.ResponseHeaderTimeout,
+	})}
+}
+
+// instanceTransport sends every request to one address, whatever its URL says.
+type instanceTransport struct {
+	host string
+	*upstream.Transport
+}
+
+// RoundTrip implements http.RoundTripper.
+func (t *instanceTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	to := *r // a RoundTripper must not change the request
+	to.URL = &url.URL{Scheme: "http", Host: t.host, Opaque: r.URL.Opaque, Path: r.URL.Path, RawPath: r.URL.RawPath, ForceQuery: r.URL.ForceQuery, RawQuery: r.URL.RawQuery}
+	if to.Host == "" {
+		to.Host = r.URL.Host
+	}
+	return t.Transport.RoundTrip(&to)
+}
+
+// run takes over what runs, and deploys and wakes until the program ends. Apps
+// run on then.
+func (w *workloads) run(ctx context.Context, s *server, db *store.DB) error {
+	var intents []activator.Intent
+	for _, registry := range w.registries {
+		list, err := registry.Intents(ctx)
+		if err != nil {
+			return err
+		}
+		for _, i := range list {
+			intents = append(intents, activator.Intent{
+				Key: i.Key, Version: i.Version, Revision: i.Revision, State: i.State, Resident: i.IdleTimeout == 0,
+			})
+		}
+	}
+	if err := w.activator.Adopt(ctx, intents); err != nil {
+		return err
+	}
+	db.Subscribe(func(c store.Change) {
+		if kind := workload.Kind(c.Kind); w.registries[kind] != nil {
+			w.deployer.Notify(kind, c.ID)
+		}
+	})
+	w.runInBackground(s)
+	return nil
+}
+
+func (w *workloads) runInBackground(s *server) {
+	working, stopWork := context.WithCancel(context.Background())
+	writing, stopWriting := context.WithCancel(context.Background())
+	var work, journals sync.WaitGroup
+	work.Go(func() { w.deployer.Run(working) })
+	work.Go(func() { w.activator.Run(working) })
+	for _, registry := range w.registries {
+		journals.Go(func() {
+			if err := registry.RunJournal(writing); err != nil {
+				s.log.Error("what became of running versions could not be stored", "error", err)
+			}
+		})
+	}
+	s.onClose(func() error {
+		stopWork()
+		work.Wait()
+		ctx, cancel := context.WithTimeout(context.Background(), s.config.Limits.ShutdownTimeout)
+		defer cancel()
+		err := w.activator.Close(ctx)
+		stopWriting() // after the last who had something to write
+		journals.Wait()
+		return joinErrors(err, w.runner.Close())
+	})
+}
+
+// registry returns the registry of a key such as "app/hello", and the id.
+func (w *workloads) registry(key string) (*workload.Registry, string, error) {
+	kind, id, _ := strings.Cut(key, "/")
+	registry := w.registries[workload.Kind(kind)]
+	if registry == nil {
+		return nil, "", fmt.Errorf("%q is the key of no workload", key)
+	}
+	return registry, id, nil
+}
+
+// Current implements activator.Releases.
+func (w *workloads) Current(ctx context.Context, key string) (workload.Release, error) {
+	registry, id, err := w.registry(key)
+	if err != nil {
+		return workload.Release{}, err
+	}
+	release, err := registry.Current(ctx, id)
+	var none *workload.NotDeployedError
+	switch {
+	case errors.Is(err, workload.ErrNotFound):
+		return workload.Release{}, &activator.Unready{Reason: activator.ReasonStopped, Message: "it was removed"}
+	case errors.As(err, &none):
+		return workload.Release{}, notDeployed(none)
+	}
+	return release, err
+}
+
+func notDeployed(e *workload.NotDeployedError) *activator.Unready {
+	switch e.State {
+	case workload.Failed:
+		return &activator.Unready{Reason: activator.ReasonFailed, Message: "it could not be deployed", Detail: e.Reason}
+	case workload.Stopped:
+		return &activator.Unready{Reason: activator.ReasonStopped, Message: "it is stopped", Detail: e.Reason}
+	}
+	return &activator.Unready{Reason: activator.ReasonDeploying, Message: "it is being deployed"}
+}
+
+// Do implements function.Caller.
+func (w *workloads) Do(ctx context.Context, key string, r *http.Request) (*http.Response, error) {
+	lease, err := w.activator.Acquire(ctx, key)
+	var unready *activator.Unready
+	switch {
+	case errors.As(err, &unready):
+		return nil, &function.UnreadyError{Message: unready.Message, RetryAfter: unready.RetryAfter}
+	case err != nil:
+		return nil, err
+	case lease.Transport == nil:
+		lease.Release()
+		return nil, fmt.Errorf("%s is a folder of files, which answers no calls", key)
+	}
+	res, err := lease.Transport.RoundTrip(r.WithContext(ctx))
+	if err != nil {
+		lease.Release()
+		return nil, err
+	}
+	res.Body = &leasedBody{res.Body, lease.Release}
+	return res, nil
+}
+
+// leasedBody ends a lease with the body that it was taken for.
+type leasedBody struct {
+	io.ReadCloser
+	release func()
+}
+
+// Close implements io.Closer.
+func (b *leasedBody) Close() error {
+	defer b.release()
+	return b.ReadCloser.Close()
+}
+
+// languagesOf says which languages functions can be written in here; it
+// implements function.Runtimes.
+type languagesOf struct{ builder *builder.Builder }
+
+// Runtimes implements function.Runtimes.
+func (l languagesOf) Runtimes(ctx context.Context) (available []string, unavailable map[string]string) {
+	found, unavailable := l.builder.Runtimes(ctx)
+	for _, r := range found {
+		available = append(available, r.Name)
+	}
+	return available, unavailable
+}
+
+// ParseRuntime implements function.Runtimes.
+func (languagesOf) ParseRuntime(name string) (string, bool) { return builder.ParseRuntime(name) }
+
+// SourceFile implements function.Runtimes.
+func (languagesOf) SourceFile(runtime string) string { return adapter.SourceFile(runtime) }
+
+// DefaultEntrypoint implements function.Runtimes.
+func (languagesOf) DefaultEntrypoint(runtime, name string) string {
+	return adapter.DefaultEntrypoint(runtime, name)
+}
+
+// Entered implements workload.Journal.
+func (w *workloads) Entered(key string, version int64, state workload.State, reason string) {
+	if registry, _, err := w.registry(key); err == nil {
+		registry.Entered(key, version, state, reason)
+	}
+}
+
+// Acquire implements edge.Activator.
+func (w *workloads) Acquire(ctx context.Context, key string) (edge.Lease, error) {
+	lease, err := w.activator.Acquire(ctx, key)
+	if err == nil {
+		return edge.Lease(lease), nil
+	}
+	var unready *activator.Unready
+	if errors.As(err, &unready) {
+		err = &edge.Unready{Reason: edgeReason(unready.Reason), RetryAfter: unready.RetryAfter, Cause: unready}
+	}
+	return edge.Lease{}, err
+}
+
+func edgeReason(reason string) edge.Reason {
+	switch reason {
+	case activator.ReasonQueueFull:
+		return edge.ReasonQueueFull
+	case activator.ReasonBusy:
+		return edge.ReasonBusy
+	case activator.ReasonCrashLooping:
+		return edge.ReasonCrashLooping
+	case activator.ReasonStopped:
+		return edge.ReasonStopped
+	case activator.ReasonDeploying:
+		return edge.ReasonDeploying
+	case activator.ReasonFailed:
+		return edge.ReasonDeployFailed
+	}
+	return edge.ReasonNotAwake
+}

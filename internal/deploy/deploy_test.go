@@ -1,0 +1,381 @@
+package deploy_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/m3o/ingress/internal/api"
+	"github.com/m3o/ingress/internal/builder"
+	"github.com/m3o/ingress/internal/deploy"
+	"github.com/m3o/ingress/internal/logfile"
+	"github.com/m3o/ingress/internal/source"
+	"github.com/m3o/ingress/internal/store"
+	"github.com/m3o/ingress/internal/store/storetest"
+	"github.com/m3o/ingress/internal/workload"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const deadline = 30 * time.Second
+
+var caller = api.Caller{Tenant: "a", Scopes: []string{api.ScopeAll, api.ScopeBackend}, Quotas: api.DefaultQuotas}
+
+type anyBackend struct{}
+
+func (anyBackend) Check(context.Context, *url.URL) error { return nil }
+
+// fetcher fetches what hold lets it: the test decides how long it takes and how
+// it ends.
+type fetcher struct {
+	begun chan string   // gets the Name of each fetch
+	hold  chan error    // nil: nothing is waited for
+	ended chan struct{} // gets a value for each fetch that was cancelled
+	saw   chan source.Request
+}
+
+func (f *fetcher) Fetch(ctx context.Context, r source.Request) (source.Result, error) {
+	f.begun <- r.Name
+	if f.saw != nil {
+		f.saw <- r
+	}
+	if f.hold != nil {
+		select {
+		case err := <-f.hold:
+			if err != nil {
+				return source.Result{}, err
+			}
+		case <-ctx.Done():
+			f.ended <- struct{}{}
+			return source.Result{}, ctx.Err()
+		}
+	}
+	err := os.WriteFile(filepath.Join(r.Dest, "index.html"), []byte("hello"), 0o644)
+	return source.Result{Commit: "c0ffee", Detail: "one file"}, err
+}
+
+// sites makes a site of everything.
+type sites struct{ err error }
+
+func (s sites) Build(_ context.Context, r builder.Request) (workload.Artifact, error) {
+	fmt.Fprintln(r.Log, "building")
+	return workload.Artifact{Site: ".", Summary: "a site"}, s.err
+}
+
+// stage is an activator that runs nothing and remembers.
+type stage struct {
+	mu       sync.Mutex
+	promoted []string
+	removed  []string
+	err      error
+}
+
+func (s *stage) Promote(ctx context.Context, r workload.Release, commit func(context.Context) error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return s.err
+	}
+	if err := commit(ctx); err != nil {
+		return err
+	}
+	s.promoted = append(s.promoted, fmt.Sprintf("%s v%d r%d %s", r.Key(), r.Version, r.Revision, r.Env["COLOUR"]))
+	return nil
+}
+
+func (s *stage) Remove(_ context.Context, key string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.removed = append(s.removed, key)
+	return nil
+}
+
+func (s *stage) log() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return strings.Join(s.promoted, ", ")
+}
+
+type fixture struct {
+	*workload.Registry
+	t       *testing.T
+	db      *store.DB
+	layout  workload.Layout
+	options deploy.Options
+	fetcher *fetcher
+	stage   *stage
+	stop    func()
+}
+
+func newFixture(t *testing.T) *fixture {
+	f := &fixture{
+		t: t, db: storetest.Open(t), layout: workload.Layout{Data: t.TempDir()},
+		fetcher: &fetcher{begun: make(chan string, 100), ended: make(chan struct{}, 100)}, stage: &stage{},
+	}
+	f.Registry = workload.NewRegistry(workload.App, workload.Options{
+		DB: f.db, Sealer: storetest.Sealer(t), Rules: anyBackend{}, Layout: f.layout,
+	})
+	f.options = deploy.Options{
+		Registries: map[workload.Kind]deploy.Registry{workload.App: f.Registry},
+		Fetcher:    f.fetcher, Builder: sites{}, Activator: f.stage, Layout: f.layout, Builds: 2, Keep: 5, LogBytes: 1 << 20,
+	}
+	return f
+}
+
+// run runs a deployer until the test, or stop, ends it.
+func (f *fixture) run() {
+	f.t.Helper()
+	d := deploy.New(f.options)
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { d.Run(ctx) })
+	f.db.Subscribe(func(c store.Change) { d.Notify(workload.Kind(c.Kind), c.ID) })
+	f.stop = sync.OnceFunc(func() { cancel(); running.Wait() })
+	f.t.Cleanup(f.stop)
+}
+
+func (f *fixture) create(name string) workload.Workload {
+	f.t.Helper()
+	w, err := f.Create(f.t.Context(), caller, workload.Spec{
+		Name: name, Region: "local", Source: workload.Source{Files: map[string]string{"index.html": "hello"}},
+		Env: map[string]string{"COLOUR": "blue"},
+	})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return w
+}
+
+func (f *fixture) update(name string, u workload.Update) {
+	f.t.Helper()
+	if err := f.Update(f.t.Context(), caller, name, u); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// await polls the store, whose changes are announced to deployers, not to tests.
+func (f *fixture) await(what string, condition func() bool) {
+	f.t.Helper()
+	ctx, cancel := context.WithTimeout(f.t.Context(), deadline)
+	defer cancel()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !condition() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			f.t.Fatalf("no %s within %v; promoted %s", what, deadline, f.stage.log())
+		}
+	}
+}
+
+func (f *fixture) awaitVersion(name string, number int64, state workload.State) workload.Version {
+	f.t.Helper()
+	var seen workload.Version
+	f.await(fmt.Sprintf("version %d of %s that is %s", number, name, state), func() bool {
+		versions, err := f.Versions(f.t.Context(), caller, name)
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		for _, v := range versions {
+			if v.Number == number {
+				seen = v
+			}
+		}
+		return seen.State == state
+	})
+	return seen
+}
+
+func TestAVersionIsFetchedBuiltAndStarted(t *testing.T) {
+	f := newFixture(t)
+	f.run()
+	f.create("hello")
+	v := f.awaitVersion("hello", 1, workload.Ready)
+	f.await("the steps", func() bool {
+		v = f.awaitVersion("hello", 1, workload.Ready)
+		return len(v.Steps) == 3 && v.Steps[2].Took > 0
+	})
+	if v.Commit != "c0ffee" || v.Size != 5 || v.Artifact.Site != "." || v.Steps[0].Detail != "one file" || v.Steps[1].Detail != "a site" {
+		t.Errorf("stored %+v", v)
+	}
+	if got := f.stage.log(); got != "app/hello v1 r1 blue" {
+		t.Errorf("promoted %s", got)
+	}
+	text, _, err := logfile.Read(workload.BuildLog(f.layout.Version(workload.App, "hello", 1)), 0, 1<<10)
+	if err != nil || !strings.Contains(string(text), "building") {
+		t.Errorf("the build log is %q, %v", text, err)
+	}
+	if info, err := os.Stat(f.layout.Home(workload.App, "hello")); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("its home: %v, %v", info, err)
+	}
+}
+
+func TestAFailedVersionLeavesTheLogAndNoCode(t *testing.T) {
+	for name, breakIt := range map[string]func(*fixture){
+		"fetch": func(f *fixture) {
+			f.fetcher.hold = make(chan error, 1)
+			f.fetcher.hold <- &source.Error{Reason: source.NotFound, Text: "it broke"}
+		},
+		"build": func(f *fixture) { f.options.Builder = sites{err: &builder.Error{Step: "build", Reason: "it broke"}} },
+		"start": func(f *fixture) { f.stage.err = errors.New("it broke") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t)
+			breakIt(f)
+			f.run()
+			f.create("hello")
+			v := f.awaitVersion("hello", 1, workload.Failed)
+			if !strings.Contains(v.Reason, "it broke") {
+				t.Errorf("the reason is %q", v.Reason)
+			}
+			dir := f.layout.Version(workload.App, "hello", 1)
+			f.await("removal of its code", func() bool {
+				_, err := os.Stat(workload.CodeDir(dir))
+				return name == "start" || os.IsNotExist(err)
+			})
+			text, _, err := logfile.Read(workload.BuildLog(dir), 0, 1<<10)
+			if err != nil || name != "start" && !strings.Contains(string(text), "it broke") {
+				t.Errorf("the build log is %q, %v", text, err)
+			}
+		})
+	}
+}
+
+func TestTheMachinesFailuresAreNotTheOwners(t *testing.T) {
+	f := newFixture(t)
+	f.fetcher.hold = make(chan error, 1)
+	f.fetcher.hold <- errors.New("open /secret/place: permission denied")
+	f.run()
+	f.create("hello")
+	if v := f.awaitVersion("hello", 1, workload.Failed); strings.Contains(v.Reason, "secret") || !strings.Contains(v.Reason, "operator") {
+		t.Errorf("the reason is %q", v.Reason)
+	}
+}
+
+func TestANewerVersionEndsTheDeployOfAnOlderOne(t *testing.T) {
+	f := newFixture(t)
+	f.fetcher.hold = make(chan error)
+	f.run()
+	f.create("hello")
+	<-f.fetcher.begun
+	f.update("hello", workload.Update{Redeploy: true})
+	<-f.fetcher.ended
+	<-f.fetcher.begun
+	f.fetcher.hold <- nil
+	f.awaitVersion("hello", 2, workload.Ready)
+	if v := f.awaitVersion("hello", 1, workload.Stopped); !strings.Contains(v.Reason, "superseded") {
+		t.Errorf("the reason is %q", v.Reason)
+	}
+	if got := f.stage.log(); got != "app/hello v2 r1 blue" {
+		t.Errorf("promoted %s", got)
+	}
+}
+
+func TestDeletingEndsADeployAndLeavesNothing(t *testing.T) {
+	f := newFixture(t)
+	f.fetcher.hold = make(chan error)
+	f.run()
+	f.create("hello")
+	<-f.fetcher.begun
+	if err := f.Delete(t.Context(), caller, "hello"); err != nil {
+		t.Fatal(err)
+	}
+	<-f.fetcher.ended
+	f.await("removal of its folder", func() bool {
+		_, err := os.Stat(f.layout.Workload(workload.App, "hello"))
+		return os.IsNotExist(err)
+	})
+	if got := f.stage.log(); got != "" {
+		t.Errorf("promoted %s", got)
+	}
+}
+
+func TestADeployThatWasCutOffBeginsAgain(t *testing.T) {
+	f := newFixture(t)
+	f.fetcher.hold = make(chan error)
+	f.run()
+	f.create("hello")
+	<-f.fetcher.begun
+	f.stop()
+	f.awaitVersion("hello", 1, workload.Building)
+	f.run()
+	<-f.fetcher.begun
+	f.fetcher.hold <- nil
+	f.awaitVersion("hello", 1, workload.Ready)
+}
+
+func TestANewEnvironmentRestarts(t *testing.T) {
+	f := newFixture(t)
+	f.run()
+	f.create("hello")
+	f.awaitVersion("hello", 1, workload.Ready)
+	f.update("hello", workload.Update{Env: map[string]string{"COLOUR": "red"}})
+	f.await("a restart", func() bool { return strings.HasSuffix(f.stage.log(), "app/hello v1 r2 red") })
+	f.stage.mu.Lock()
+	f.stage.err = errors.New("it does not like that")
+	f.stage.mu.Unlock()
+	f.update("hello", workload.Update{Env: map[string]string{"COLOUR": "green"}})
+	f.await("the reason why it could not be restarted", func() bool {
+		w, err := f.Get(t.Context(), caller, "hello")
+		return err == nil && w.State == workload.Ready && strings.Contains(w.Reason, "does not like")
+	})
+}
+
+func TestBuildsAreBounded(t *testing.T) {
+	f := newFixture(t)
+	f.fetcher.hold = make(chan error)
+	f.run()
+	for n := range 5 {
+		f.create(fmt.Sprintf("hello%d", n))
+	}
+	<-f.fetcher.begun
+	<-f.fetcher.begun
+	select {
+	case name := <-f.fetcher.begun:
+		t.Fatalf("a third build began: %s", name)
+	case <-time.After(100 * time.Millisecond):
+	}
+	for range 5 {
+		f.fetcher.hold <- nil
+	}
+	for n := range 5 {
+		f.awaitVersion(fmt.Sprintf("hello%d", n), 1, workload.Ready)
+	}
+}
+
+func TestOldVersionsArePrunedAndStraysRemoved(t *testing.T) {
+	f := newFixture(t)
+	f.options.Keep = 2
+	stray := filepath.Join(f.layout.Workload(workload.App, "nobody"), "1")
+	if err := os.MkdirAll(stray, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	f.run()
+	f.create("hello")
+	f.awaitVersion("hello", 1, workload.Ready)
+	for n := int64(2); n <= 5; n++ {
+		f.update("hello", workload.Update{Redeploy: true})
+		f.awaitVersion("hello", n, workload.Ready)
+	}
+	f.await("removal of old folders", func() bool {
+		var left []string
+		for n := int64(1); n <= 5; n++ {
+			if _, err := os.Stat(f.layout.Version(workload.App, "hello", n)); err == nil {
+				left = append(left, fmt.Sprint(n))
+			}
+		}
+		return strings.Join(left, " ") == "4 5"
+	})
+	if _, err := os.Stat(filepath.Dir(stray)); !os.IsNotExist(err) {
+		t.Errorf("the stray folder is there: %v", err)
+	}
+}
