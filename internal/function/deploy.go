@@ -91,7 +91,11 @@ func (f *Functions) source(method, runtime string, req origin) (workload.Source,
 	case req.GetRepo() != "" && !workload.ValidRepo(req.GetRepo()):
 		return workload.Source{}, api.BadRequest(method, "invalid git repo")
 	}
-	return workload.Source{Repo: req.GetRepo(), Upload: req.GetUpload(), Files: req.GetFiles()}, nil
+	source := workload.Source{Repo: req.GetRepo(), Upload: req.GetUpload()}
+	if len(req.GetFiles()) > 0 { // an empty object is no source
+		source.Files = req.GetFiles()
+	}
+	return source, nil
 }
 
 // runtime returns the versionless name of a language this machine can run.

@@ -156,6 +156,41 @@ func TestAFunctionsLifeOverHTTP(t *testing.T) {
 	}
 }
 
+func TestAFunctionFromSource(t *testing.T) {
+	f := serve(t)
+	made := decode[*functionpb.DeployResponse](t, f.Post(t, alice, "/v1/function/Deploy",
+		`{"name":"hello","source":"def hello(request): pass","runtime":"python39","env_vars":{"TOKEN":"sesame"}}`)).GetFunction()
+	if made.GetStatus() != "Deploying" || made.GetRuntime() != "python" || made.GetEntrypoint() != "hello" || made.GetNewest().GetSource() != "inline" {
+		t.Errorf("made %v", made)
+	}
+	describe := func() *functionpb.Func {
+		return decode[*functionpb.DescribeResponse](t, f.Post(t, alice, "/v1/function/Describe", `{"name":"hello"}`)).GetFunction()
+	}
+	if got := describe(); got.GetSource() != "def hello(request): pass" || len(got.GetFiles()) > 0 {
+		t.Errorf("described %v", got)
+	}
+	expect(t, f.Post(t, alice, "/v1/function/Call", `{"name":"hello"}`), 503, "hello is not ready: it is being deployed")
+	expect(t, f.Post(t, alice, "/v1/function/Proxy", `{"id":"hello"}`), 200, `{"url":""}`)
+	expect(t, f.Post(t, alice, "/v1/function/Update", `{"name":"hello","files":{"main.py":"import a","a.py":"b = 1"}}`), 200, `{}`)
+	if got := describe(); got.GetSource() != "" || got.GetFiles()["a.py"] != "b = 1" || got.GetNewest().GetNumber() != 2 {
+		t.Errorf("described %v", got)
+	}
+	expect(t, f.Post(t, alice, "/v1/function/Update", `{"name":"hello","runtime":"go","source":"package hello"}`), 200, `{}`)
+	if got := describe(); got.GetRuntime() != "go" || got.GetEntrypoint() != "Hello" || got.GetSource() != "package hello" {
+		t.Errorf("described %v", got)
+	}
+	for _, method := range []string{"Deploy", "Versions", "List"} {
+		if reply := f.Post(t, bob, "/v1/function/"+method, `{"name":"hello"}`); strings.Contains(reply.Body, "package") {
+			t.Errorf("%s shows Bob %s", method, reply.Body)
+		}
+	}
+	versions := decode[*functionpb.VersionsResponse](t, f.Post(t, alice, "/v1/function/Versions", `{"name":"hello"}`)).GetVersions()
+	if len(versions) != 3 || versions[0].GetNumber() != 3 || versions[2].GetState() != "stopped" {
+		t.Errorf("versions %v", versions)
+	}
+	expect(t, f.Post(t, alice, "/v1/function/Describe", `{"name":"hello"}`), 200, `"env_vars":{"TOKEN":"***"}`)
+}
+
 func TestFunctionErrors(t *testing.T) {
 	f := serve(t)
 	decode[*functionpb.DeployResponse](t, f.Post(t, alice, "/v1/function/Deploy", deploy))
