@@ -19,7 +19,11 @@ import (
 
 func TestAnAppFromAFolder(t *testing.T) {
 	i := startPlatform(t)
-	out := i.deployed("app", "run", "hello", "--dir", nodeApp(t, "one"), "--env", "COLOUR=blue")
+	out, progress, code := i.run(nil, "app", "run", "hello", "--dir", nodeApp(t, "one"), "--env", "COLOUR=blue")
+	if code != 0 {
+		t.Fatalf("exit code %d\n%s%s", code, out, progress)
+	}
+	out += progress
 	for _, want := range []string{"fetch", "build", "start", "http://hello.app.localhost"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("the progress does not say %q:\n%s", want, out)

@@ -110,11 +110,7 @@ func TestAnIngressThatStartsClearsUp(t *testing.T) {
 func (i *ingress) launcherOf(name string) int {
 	i.t.Helper()
 	for _, pid := range launchers(i.t, i.dir) {
-		children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
-		if err != nil {
-			continue
-		}
-		for _, child := range strings.Fields(string(children)) {
+		for _, child := range childrenOf(i.t, pid) {
 			if cwd, err := os.Readlink("/proc/" + child + "/cwd"); err == nil && strings.Contains(cwd, "/apps/"+name+"/") {
 				return pid
 			}
@@ -122,4 +118,20 @@ func (i *ingress) launcherOf(name string) int {
 	}
 	i.t.Fatalf("no launcher of %s", name)
 	return 0
+}
+
+// childrenOf returns the processes that any thread of a process has started.
+func childrenOf(t testing.TB, pid int) []string {
+	t.Helper()
+	lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var children []string
+	for _, list := range lists {
+		if text, err := os.ReadFile(list); err == nil { // otherwise the thread has ended
+			children = append(children, strings.Fields(string(text))...)
+		}
+	}
+	return children
 }

@@ -152,7 +152,7 @@ func (s *server) makeServices(ctx context.Context, e *embedded, sealer *store.Se
 func (s *server) makeRegistries(e *embedded, sealer *store.Sealer, rules *upstream.Rules) error {
 	options := workload.Options{
 		DB: e.db, Sealer: sealer, Rules: rules, Regions: s.config.Regions, Layout: workload.Layout{Data: s.config.DataDir}, Log: s.log,
-		MaxUpload: int64(s.config.Running.MaxSourceBytes), SwitchUser: os.Geteuid() == 0, FirstUID: s.config.Running.AppUIDBase,
+		AllowLocal: s.config.Running.AllowLocalRepos, MaxUpload: int64(s.config.Running.MaxSourceBytes), SwitchUser: os.Geteuid() == 0, FirstUID: s.config.Running.AppUIDBase,
 	}
 	options.PublicURL = func(id string) string { return s.settings.addresses().appURL(id) }
 	e.apps = workload.NewRegistry(workload.App, options)

@@ -297,14 +297,33 @@ func (w *workloads) Entered(key string, version int64, state workload.State, rea
 // Acquire implements edge.Activator.
 func (w *workloads) Acquire(ctx context.Context, key string) (edge.Lease, error) {
 	lease, err := w.activator.Acquire(ctx, key)
-	if err == nil {
-		return edge.Lease(lease), nil
+	if err != nil {
+		return edge.Lease{}, edgeError(err)
 	}
+	if lease.Transport != nil {
+		lease.Transport = leaseTransport{lease.Transport}
+	}
+	return edge.Lease(lease), nil
+}
+
+// leaseTransport speaks of what cannot be reached in the data plane's terms.
+type leaseTransport struct{ http.RoundTripper }
+
+// RoundTrip implements http.RoundTripper.
+func (t leaseTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	res, err := t.RoundTripper.RoundTrip(r)
+	if err != nil {
+		err = edgeError(err)
+	}
+	return res, err
+}
+
+func edgeError(err error) error {
 	var unready *activator.Unready
 	if errors.As(err, &unready) {
-		err = &edge.Unready{Reason: edgeReason(unready.Reason), RetryAfter: unready.RetryAfter, Cause: unready}
+		return &edge.Unready{Reason: edgeReason(unready.Reason), RetryAfter: unready.RetryAfter, Cause: unready}
 	}
-	return edge.Lease{}, err
+	return err
 }
 
 func edgeReason(reason string) edge.Reason {

@@ -36,7 +36,7 @@ func TestAdoptTakesOverAndEndsStrays(t *testing.T) {
 			t.Fatal(err)
 		}
 		l := w.acquire(t, "app/good")
-		if l.Transport.(*running).instance != good {
+		if l.Transport.(*leased).r.instance != good {
 			t.Error("another instance than the adopted one answers")
 		}
 		if l.ColdStart != 0 {

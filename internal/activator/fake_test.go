@@ -124,7 +124,7 @@ func version(t testing.TB, l Lease) int64 {
 	if l.Transport == nil {
 		t.Fatal("the lease has no transport")
 	}
-	return l.Transport.(*running).version
+	return l.Transport.(*leased).r.version
 }
 
 func release(version int64) workload.Release {

@@ -44,16 +44,22 @@ type turn struct{ n atomic.Uint64 }
 func (r *running) lease(cold time.Duration) Lease {
 	t := r.a.turns.Get().(*turn)
 	n := t.n.Load()
-	lease := Lease{Handler: r.handler, ColdStart: cold, Release: func() {
+	if r.instance == nil {
+		return Lease{Handler: r.handler, ColdStart: cold, Release: func() {
+			if t.n.CompareAndSwap(n, n+1) {
+				r.a.turns.Put(t)
+				r.release()
+			}
+		}}
+	}
+	l := &leased{r: r}
+	return Lease{Transport: l, ColdStart: cold, Release: func() {
 		if t.n.CompareAndSwap(n, n+1) {
 			r.a.turns.Put(t)
+			l.release()
 			r.release()
 		}
 	}}
-	if r.instance != nil {
-		lease.Transport = r
-	}
-	return lease
 }
 
 func (r *running) release() {

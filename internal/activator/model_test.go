@@ -45,7 +45,7 @@ func (m *model) request() {
 		l, err := m.w.Acquire(context.Background(), hello)
 		if err == nil {
 			m.mu.Lock()
-			committed := slices.Contains(m.committed, l.Transport.(*running).version)
+			committed := slices.Contains(m.committed, l.Transport.(*leased).r.version)
 			m.mu.Unlock()
 			if !committed {
 				err = errors.New("a lease to a release that is not committed")

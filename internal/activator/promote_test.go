@@ -300,7 +300,7 @@ func TestFiftyPromotesUnderLoadFailNoRequest(t *testing.T) {
 						t.Errorf("a request failed: %v", err)
 						return
 					}
-					if l.Transport.(*running).ended() {
+					if l.Transport.(*leased).r.ended() {
 						t.Error("a request got an instance that has ended")
 					}
 					served.Add(1)

@@ -86,15 +86,6 @@ func (a *Activator) idleTimeout(s workload.Settings) time.Duration {
 	return s.IdleTimeout
 }
 
-// RoundTrip implements http.RoundTripper for leases. It sends nothing once the
-// instance has ended: what accepts connections at its port then is not it.
-func (r *running) RoundTrip(req *http.Request) (*http.Response, error) {
-	if r.ended() {
-		return nil, &EndedError{Key: r.e.key, Version: r.version}
-	}
-	return r.transport.RoundTrip(req)
-}
-
 func (r *running) ended() bool {
 	select {
 	case <-r.done:

@@ -14,7 +14,7 @@ import (
 // wait for the app: that is Deploying until it has been fetched, built and started.
 func (a *Apps) run(ctx context.Context, caller api.Caller, req *apppb.RunRequest) (*apppb.RunResponse, error) {
 	const method = "app.run"
-	if err := checkRun(method, req); err != nil {
+	if err := a.checkRun(method, req); err != nil {
 		return nil, err
 	}
 	region, ok := a.registry.Regions().Pick(req.GetRegion())
@@ -39,7 +39,7 @@ func (a *Apps) run(ctx context.Context, caller api.Caller, req *apppb.RunRequest
 }
 
 // checkRun looks at the name and at where the app shall come from.
-func checkRun(method string, req *apppb.RunRequest) error {
+func (a *Apps) checkRun(method string, req *apppb.RunRequest) error {
 	if req.GetName() == "" {
 		return api.BadRequest(method, "missing name")
 	}
@@ -56,7 +56,7 @@ func checkRun(method string, req *apppb.RunRequest) error {
 		if req.GetRepo() != "" || req.GetBranch() != "" || req.GetPath() != "" {
 			return api.BadRequest(method, "repo, branch and path do not go with upload, which is the source itself")
 		}
-	case !workload.ValidRepo(req.GetRepo()):
+	case !a.registry.ValidRepo(req.GetRepo()):
 		return api.BadRequest(method, "invalid git repo")
 	}
 	return nil

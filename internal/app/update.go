@@ -26,7 +26,7 @@ func (a *Apps) update(ctx context.Context, caller api.Caller, req *apppb.UpdateR
 	if err != nil {
 		return nil, workload.Refusal(method, err)
 	}
-	change, err := changeOf(method, w, req)
+	change, err := a.changeOf(method, w, req)
 	if err != nil {
 		return nil, err
 	}
@@ -37,9 +37,9 @@ func (a *Apps) update(ctx context.Context, caller api.Caller, req *apppb.UpdateR
 }
 
 // changeOf returns what the request changes in an app.
-func changeOf(method string, w workload.Workload, req *apppb.UpdateRequest) (change workload.Update, err error) {
+func (a *Apps) changeOf(method string, w workload.Workload, req *apppb.UpdateRequest) (change workload.Update, err error) {
 	change = workload.Update{Backend: req.GetBackend(), Env: req.GetEnvVars()}
-	if change.Source, err = newSource(method, w, req); err != nil {
+	if change.Source, err = a.newSource(method, w, req); err != nil {
 		return change, err
 	}
 	if err := changeSettings(&change, req); err != nil {
@@ -53,7 +53,7 @@ func changeOf(method string, w workload.Workload, req *apppb.UpdateRequest) (cha
 
 // newSource returns the source to deploy instead of the present one, or the zero
 // Source. A branch or a folder by itself is one of the present repository.
-func newSource(method string, w workload.Workload, req *apppb.UpdateRequest) (workload.Source, error) {
+func (a *Apps) newSource(method string, w workload.Workload, req *apppb.UpdateRequest) (workload.Source, error) {
 	var none workload.Source
 	ofRepo := req.GetRepo() != "" || req.GetBranch() != "" || req.GetPath() != ""
 	given := 0
@@ -69,7 +69,7 @@ func newSource(method string, w workload.Workload, req *apppb.UpdateRequest) (wo
 		return workload.Source{Upload: req.GetUpload()}, nil
 	case !ofRepo:
 		return none, nil
-	case req.GetRepo() != "" && !workload.ValidRepo(req.GetRepo()):
+	case req.GetRepo() != "" && !a.registry.ValidRepo(req.GetRepo()):
 		return none, api.BadRequest(method, "invalid git repo")
 	}
 	source := workload.Source{Repo: req.GetRepo(), Ref: req.GetBranch(), Path: folder(req.GetPath())}

@@ -76,6 +76,7 @@ type stage struct {
 	promoted []string
 	removed  []string
 	err      error
+	journal  workload.Journal
 }
 
 func (s *stage) Promote(ctx context.Context, r workload.Release, commit func(context.Context) error) error {
@@ -86,6 +87,9 @@ func (s *stage) Promote(ctx context.Context, r workload.Release, commit func(con
 	}
 	if err := commit(ctx); err != nil {
 		return err
+	}
+	if r.Version > 1 && s.journal != nil {
+		s.journal.Entered(r.Key(), r.Version-1, workload.Stopped, "")
 	}
 	s.promoted = append(s.promoted, fmt.Sprintf("%s v%d r%d %s", r.Key(), r.Version, r.Revision, r.Env["COLOUR"]))
 	return nil
@@ -355,6 +359,7 @@ func TestBuildsAreBounded(t *testing.T) {
 func TestOldVersionsArePrunedAndStraysRemoved(t *testing.T) {
 	f := newFixture(t)
 	f.options.Keep = 2
+	f.stage.journal = f.Registry
 	stray := filepath.Join(f.layout.Workload(workload.App, "nobody"), "1")
 	if err := os.MkdirAll(stray, 0o755); err != nil {
 		t.Fatal(err)

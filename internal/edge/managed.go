@@ -58,17 +58,21 @@ func acquireFailure(ctx context.Context, err error) *failure {
 	if ctx.Err() != nil {
 		return clientGone(err)
 	}
-	unready := &Unready{Reason: ReasonNotAwake}
+	unready := &Unready{Reason: ReasonNotAwake, Cause: err}
 	_ = errors.As(err, &unready) // otherwise it stays what it is
-	f := unreadyFailure(unready.Reason)
-	f.cause = err
+	return unreadyFailure(unready)
+}
+
+func unreadyFailure(unready *Unready) *failure {
+	f := unreadyText(unready.Reason)
+	f.cause = unready
 	if unready.RetryAfter > 0 {
 		f.retryAfter = unready.RetryAfter
 	}
 	return f
 }
 
-func unreadyFailure(reason Reason) *failure {
+func unreadyText(reason Reason) *failure {
 	var message, hint string
 	switch reason {
 	case ReasonDeploying:

@@ -258,8 +258,11 @@ func isGone(err error) bool {
 // backendFailure says what kept an app or a function from answering.
 func backendFailure(err error) *failure {
 	var forbidden *upstream.ForbiddenError
+	var unready *Unready
 	var f *failure
 	switch {
+	case errors.As(err, &unready):
+		return unreadyFailure(unready)
 	case errors.As(err, &forbidden):
 		f = fail(http.StatusBadGateway, ReasonBackendForbidden, "The backend's address may not be used.")
 		f.hint = "Its owner must register another address, or the operator allow this kind."

@@ -88,7 +88,7 @@ func (f *Functions) source(method, runtime string, req origin) (workload.Source,
 		return workload.Source{}, api.BadRequest(method, "source, files, upload and repo exclude each other")
 	case req.GetSource() != "":
 		return workload.Source{Files: map[string]string{f.languages.SourceFile(runtime): req.GetSource()}}, nil
-	case req.GetRepo() != "" && !workload.ValidRepo(req.GetRepo()):
+	case req.GetRepo() != "" && !f.registry.ValidRepo(req.GetRepo()):
 		return workload.Source{}, api.BadRequest(method, "invalid git repo")
 	}
 	source := workload.Source{Repo: req.GetRepo(), Upload: req.GetUpload()}

@@ -19,17 +19,18 @@ import (
 // Errors are those of error.go for whatever a caller did wrong; all others are
 // the store's.
 type Registry struct {
-	kind      Kind
-	db        *store.DB
-	sealer    *store.Sealer
-	rules     BackendRules
-	regions   Regions
-	now       func() time.Time
-	suffix    func() string
-	layout    Layout
-	log       *slog.Logger
-	publicURL func(id string) string
-	maxUpload int64
+	allowLocal bool
+	kind       Kind
+	db         *store.DB
+	sealer     *store.Sealer
+	rules      BackendRules
+	regions    Regions
+	now        func() time.Time
+	suffix     func() string
+	layout     Layout
+	log        *slog.Logger
+	publicURL  func(id string) string
+	maxUpload  int64
 
 	switchUser bool
 	firstUID   uint32
@@ -56,6 +57,9 @@ type Options struct {
 	// PublicURL returns where visitors reach an id; Resolve answers it for what
 	// runs here.
 	PublicURL func(id string) string
+	// AllowLocal lets a source be a repository of this machine, by a file:// address
+	// or an absolute path.
+	AllowLocal bool
 	// MaxUpload is the most bytes of one upload; 256 MiB by default.
 	MaxUpload int64
 	// SwitchUser gives each workload a user of its own, which only root can.
@@ -68,7 +72,7 @@ type Options struct {
 func NewRegistry(kind Kind, o Options) *Registry {
 	r := &Registry{
 		kind: kind, db: o.DB, sealer: o.Sealer, rules: o.Rules, regions: o.Regions, now: o.Now, suffix: o.Suffix,
-		layout: o.Layout, log: o.Log, publicURL: o.PublicURL, maxUpload: o.MaxUpload,
+		allowLocal: o.AllowLocal, layout: o.Layout, log: o.Log, publicURL: o.PublicURL, maxUpload: o.MaxUpload,
 		switchUser: o.SwitchUser, firstUID: o.FirstUID, journal: newJournal(),
 	}
 	if len(r.regions) == 0 {

@@ -40,6 +40,16 @@ func ValidRepo(text string) bool {
 	return err == nil
 }
 
+// ValidRepo reports whether text is an address that workloads may come from here.
+func (r *Registry) ValidRepo(text string) bool {
+	if r.allowLocal {
+		if _, err := ParseLocalRepo(text); err == nil {
+			return true
+		}
+	}
+	return ValidRepo(text)
+}
+
 // ParseRepo reads a git address that can be fetched from: https, ssh or git URLs,
 // user@host:path, or host/owner/repository. It says nothing about whether there is
 // a repository. No address it takes can be taken for an option by a program it is
