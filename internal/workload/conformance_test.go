@@ -43,8 +43,37 @@ func conformance(t *testing.T, open opener) {
 		"tenants who reserve one name at once":        testConcurrentReservations,
 		"reserving against creating":                  testReserveAgainstCreate,
 		"creating against deleting":                   testCreateAgainstDelete,
+		"a version's life":                            testVersionLife,
+		"a failed update leaves what was":             testFailedUpdate,
+		"of many updates the last one counts":         testSuperseded,
+		"a rollback needs no build":                   testRollback,
+		"what a rollback refuses":                     testRollbackRefusals,
+		"a changed environment starts anew":           testRestart,
+		"a start that failed is tried with changes":   testRetry,
+		"a backend takes the place of versions":       testToBackend,
+		"a version takes the place of a backend":      testToManaged,
+		"sources are checked":                         testSources,
+		"old versions are pruned":                     testPrune,
+		"versions have a quota":                       testVersionQuota,
+		"users are given once":                        testIdentities,
+		"events are kept in bounds":                   testEvents,
+		"numbers go on after a delete":                testNumbersGoOn,
+		"logs are read by parts":                      testLogs,
+		"a second tenant reaches no version":          testManagedIsolation,
+		"credentials are sealed":                      testCredentials,
+		"a host's keys are learnt once":               testLearnHost,
+		"an upload is kept until it is built":         testUpload,
+		"uploads have bounds":                         testUploadBounds,
+		"many uploads at once keep the quota":         testConcurrentUploads,
+		"the journal is seen at once and written":     testJournal,
+		"the journal does not undo a promotion":       testJournalOrder,
+		"two updates at once":                         testConcurrentUpdates,
+		"a delete while a version advances":           testDeleteWhileAdvancing,
+		"a rollback while updating":                   testRollbackWhileUpdating,
+		"what is left after a death":                  testAfterDeath,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, newFixture(t, open)) })
 	}
 	t.Run("ids under random use", func(t *testing.T) { testModel(t, open) })
+	t.Run("versions under random use", func(t *testing.T) { testVersionModel(t, open) })
 }

@@ -80,6 +80,11 @@ func invalid(field, format string, args ...any) error {
 // Refusal returns the platform's answer to an error of a Registry; method is the
 // error id, such as "app.run". An error that is no refusal is returned as it is.
 func Refusal(method string, err error) error {
+	for _, refused := range []error{ErrExists, ErrName, ErrReserved, ErrPruned, ErrIsCurrent, ErrNeverBuilt, ErrRegistered, ErrUploadAgain} {
+		if errors.Is(err, refused) {
+			return api.BadRequest(method, "%v", refused)
+		}
+	}
 	var invalid *InvalidError
 	var quota *QuotaError
 	switch {
@@ -87,16 +92,8 @@ func Refusal(method string, err error) error {
 		return api.NotFound(method)
 	case errors.Is(err, ErrScope):
 		return api.Forbidden("v1.blocked", "Request blocked. Insufficient privileges") // WIRE.md 2
-	case errors.Is(err, ErrExists):
-		return api.BadRequest(method, "%v", ErrExists)
-	case errors.Is(err, ErrName):
-		return api.BadRequest(method, "%v", ErrName)
-	case errors.Is(err, ErrReserved):
-		return api.BadRequest(method, "%v", ErrReserved)
 	case errors.Is(err, ErrNoVersion):
 		return &api.Error{ID: method, Code: http.StatusNotFound, Detail: ErrNoVersion.Error()}
-	case errors.Is(err, ErrPruned), errors.Is(err, ErrIsCurrent), errors.Is(err, ErrNeverBuilt), errors.Is(err, ErrRegistered), errors.Is(err, ErrUploadAgain):
-		return api.BadRequest(method, "%v", err)
 	case errors.As(err, &invalid):
 		return api.BadRequest(method, "%v", invalid)
 	case errors.As(err, &quota):

@@ -60,17 +60,25 @@ type fixture struct {
 	db     *store.DB
 	sealer *store.Sealer
 	clock  *clock
+	layout workload.Layout
 }
 
 func newFixture(t testing.TB, open opener) *fixture {
-	f := &fixture{db: open(t), sealer: storetest.Sealer(t), clock: newClock()}
+	f := &fixture{db: open(t), sealer: storetest.Sealer(t), clock: newClock(), layout: workload.Layout{Data: t.TempDir()}}
 	f.Registry = f.registry(workload.App)
 	return f
 }
 
 // registry returns a further registry over the same database.
 func (f *fixture) registry(kind workload.Kind) *workload.Registry {
-	return workload.NewRegistry(kind, workload.Options{DB: f.db, Sealer: f.sealer, Rules: rules{}, Now: f.clock.Now})
+	return workload.NewRegistry(kind, f.options())
+}
+
+func (f *fixture) options() workload.Options {
+	return workload.Options{
+		DB: f.db, Sealer: f.sealer, Rules: rules{}, Now: f.clock.Now, Layout: f.layout, SwitchUser: true, MaxUpload: 1 << 20,
+		PublicURL: func(id string) string { return "https://" + id + ".example" },
+	}
 }
 
 // tenant returns a caller that may register backends.
@@ -106,7 +114,7 @@ func (f *fixture) stored(t testing.TB) string {
 	t.Helper()
 	var text string
 	err := f.db.QueryRowContext(t.Context(), `
-		SELECT coalesce((SELECT group_concat(id || tenant || name || state || reason || region || backend || env) FROM workloads), '') ||
+		SELECT coalesce((SELECT group_concat(id || tenant || name || region || backend || env) FROM workloads), '') ||
 			coalesce((SELECT group_concat(id || tenant || name || token_hash) FROM workload_ids), '')`).Scan(&text)
 	if err != nil {
 		t.Fatal(err)

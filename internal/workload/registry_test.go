@@ -26,7 +26,7 @@ func testLife(t *testing.T, f *fixture) {
 	}
 	want := workload.Workload{
 		ID: "hello", Tenant: "a", Name: "hello", State: workload.Ready, Region: "local", Backend: backend,
-		Env: []string{"A", "B"}, Created: f.clock.Now(), Updated: f.clock.Now(),
+		Revision: 1, Env: []string{"A", "B"}, Created: f.clock.Now(), Updated: f.clock.Now(),
 	}
 	if diff := cmp.Diff(want, made); diff != "" {
 		t.Errorf("created (-want +got):\n%s", diff)
@@ -79,13 +79,13 @@ func testUpdate(t *testing.T, f *fixture) {
 	}{
 		{workload.Update{}, func(*workload.Workload) {}},
 		{workload.Update{Env: map[string]string{"X": "1"}}, func(w *workload.Workload) {
-			w.Env, w.Updated = []string{"X"}, f.clock.Now()
+			w.Env, w.Updated, w.Revision = []string{"X"}, f.clock.Now(), 2
 		}},
 		{workload.Update{Backend: "https://other.example"}, func(w *workload.Workload) {
 			w.Backend = "https://other.example"
 		}},
 		{workload.Update{Env: map[string]string{"Y": "1", "Z": ""}}, func(w *workload.Workload) {
-			w.Env = []string{"Y", "Z"}
+			w.Env, w.Revision = []string{"Y", "Z"}, 3
 		}},
 	} {
 		if err := f.Update(ctx, a, "hello", step.update); err != nil {
@@ -185,24 +185,18 @@ func testStates(t *testing.T, f *fixture) {
 	ctx, a := t.Context(), tenant("a")
 	f.create(t, a, "hello")
 	ready, err := f.Backend(ctx, "hello")
-	if err != nil || ready.Key != "app/hello" || ready.Tenant != "a" || ready.State != workload.Ready || ready.URL.String() != backend {
+	if err != nil || ready.Key != "app/hello" || ready.Tenant != "a" || ready.State != workload.Ready || ready.Managed || ready.URL.String() != backend {
 		t.Errorf("resolved to %+v, %v", ready, err)
 	}
-	err = f.db.Write(ctx, func(tx *store.Tx) error {
-		_, err := tx.ExecContext(ctx, "UPDATE workloads SET state = $1 WHERE id = 'hello'", string(workload.Deploying))
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	deploying, err := f.Backend(ctx, "hello")
-	if err != nil || deploying.State != workload.Deploying || deploying.URL.String() != "" {
+	f.createManaged(t, a, "managed")
+	deploying, err := f.Backend(ctx, "managed")
+	if err != nil || deploying.State != workload.Pending || !deploying.Managed || deploying.URL.String() != "" {
 		t.Errorf("while deploying it resolved to %+v, %v", deploying, err)
 	}
-	if err := f.Update(ctx, a, "hello", workload.Update{Backend: "http://new.example"}); err != nil {
+	if err := f.Update(ctx, a, "managed", workload.Update{Backend: "http://new.example"}); err != nil {
 		t.Fatal(err)
 	}
-	if b, err := f.Backend(ctx, "hello"); err != nil || b.State != workload.Ready || b.URL.Host != "new.example" {
+	if b, err := f.Backend(ctx, "managed"); err != nil || b.State != workload.Ready || b.Managed || b.URL.Host != "new.example" {
 		t.Errorf("after registering a backend it resolved to %+v, %v", b, err)
 	}
 }
@@ -313,6 +307,11 @@ func TestRefusalsAreThePlatformsAnswers(t *testing.T) {
 		{workload.ErrName, "app.run", 400, "invalidate name format"},
 		{workload.ErrReserved, "app.run", 400, "name already reserved"},
 		{workload.ErrScope, "v1.blocked", 403, "Request blocked. Insufficient privileges"},
+		{workload.ErrNoVersion, "app.run", 404, "there is no such version"},
+		{workload.ErrPruned, "app.run", 400, workload.ErrPruned.Error()},
+		{workload.ErrIsCurrent, "app.run", 400, workload.ErrIsCurrent.Error()},
+		{workload.ErrNeverBuilt, "app.run", 400, workload.ErrNeverBuilt.Error()},
+		{workload.ErrUploadAgain, "app.run", 400, workload.ErrUploadAgain.Error()},
 		{&workload.InvalidError{Field: "backend", Reason: "100%s"}, "app.run", 400, "invalid backend: 100%s"},
 		{&workload.QuotaError{Reason: "enough"}, "app.run", 403, "deployment limit reached: enough"},
 	} {

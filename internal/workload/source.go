@@ -123,8 +123,8 @@ func notEntrypoint(r rune) bool {
 // check returns an *InvalidError unless the settings can be put in force.
 func (s Settings) check() error {
 	if s.HealthPath != "" {
-		u, err := url.ParseRequestURI(s.HealthPath)
-		if err != nil || len(s.HealthPath) > maxHealthPath || s.HealthPath[0] != '/' || u.Host != "" || strings.ContainsAny(s.HealthPath, "# ") {
+		_, err := url.ParseRequestURI(s.HealthPath)
+		if err != nil || len(s.HealthPath) > maxHealthPath || s.HealthPath[0] != '/' || strings.HasPrefix(s.HealthPath, "//") || strings.ContainsAny(s.HealthPath, "# ") {
 			return invalid("health_path", "it must be a path that begins with /")
 		}
 	}
