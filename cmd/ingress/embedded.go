@@ -40,7 +40,7 @@ type embedded struct {
 	key       key.Bootstrap
 	apps      *workload.Registry
 	functions *workload.Registry
-	workloads *workloads
+	engine    *engine
 	links     *link.Service
 	users     *user.Service
 	handler   *api.Handler
@@ -99,7 +99,7 @@ func (s *server) openEmbedded(ctx context.Context) error {
 	}
 	s.runServices(e)
 	s.warnUnconfined()
-	return e.workloads.run(ctx, s, db)
+	return e.engine.run(ctx, s, db)
 }
 
 // warnReadable warns when others than the owner may enter a directory that we
@@ -159,7 +159,7 @@ func (s *server) makeRegistries(e *embedded, sealer *store.Sealer, rules *upstre
 	options.PublicURL = func(id string) string { return s.settings.addresses().functionURL(id) }
 	e.functions = workload.NewRegistry(workload.Function, options)
 	var err error
-	e.workloads, err = s.makeWorkloads(options.Layout, rules, map[workload.Kind]*workload.Registry{
+	e.engine, err = s.makeEngine(options.Layout, rules, map[workload.Kind]*workload.Registry{
 		workload.App: e.apps, workload.Function: e.functions,
 	})
 	return err
@@ -188,7 +188,7 @@ func (s *server) serviceTables(e *embedded) []api.Service {
 			Registry:  e.functions,
 			URL:       func(id string) string { return s.settings.addresses().functionURL(id) },
 			Transport: e.transport,
-			Runtimes:  languagesOf{e.workloads.builder}, Managed: e.workloads,
+			Runtimes:  languagesOf{e.engine.builder}, Managed: e.engine,
 		}).Service(),
 	}
 	return append(tables, e.keys.Services()...)
@@ -278,7 +278,7 @@ func (e *embedded) fill(c *edge.Config) {
 	c.Platform = e.handler
 	c.Transport, c.Registered = e.transport, e.transport
 	c.Apps, c.Functions = resolver{e.apps}, resolver{e.functions}
-	c.Activator = e.workloads
+	c.Activator = e.engine
 	c.Links, c.Hits = e.links, e.links
 	c.Verifier = verifier{e.users}
 	c.IsPlatformKey = e.keys.IsPlatformKey

@@ -63,6 +63,7 @@ func TestAFailedUpdateSaysWhyWhileTheOldVersionAnswers(t *testing.T) {
 func TestWhatAnUpdateChanges(t *testing.T) {
 	w := workload.Workload{Name: "hello", Source: workload.Source{Repo: "github.com/a/b", Ref: "main", Path: "x"}, Newest: &workload.Version{Number: 1}}
 	zero, minute, none, health := 0, time.Minute, "", "/up"
+	apps := &Apps{registry: workload.NewRegistry(workload.App, workload.Options{})}
 	for name, row := range map[string]struct {
 		req  *apppb.UpdateRequest
 		want workload.Update
@@ -76,13 +77,13 @@ func TestWhatAnUpdateChanges(t *testing.T) {
 		"settings":             {&apppb.UpdateRequest{HealthPath: "/up", IdleTimeout: "1m"}, workload.Update{HealthPath: &health, IdleTimeout: &minute}},
 		"settings taken back":  {&apppb.UpdateRequest{HealthPath: "-", Concurrency: -1}, workload.Update{HealthPath: &none, Concurrency: &zero}},
 	} {
-		got, err := changeOf("app.update", w, row.req)
+		got, err := apps.changeOf("app.update", w, row.req)
 		if diff := cmp.Diff(row.want, got); err != nil || diff != "" {
 			t.Errorf("%s: %v (-want +got):\n%s", name, err, diff)
 		}
 	}
 	registered := workload.Workload{Backend: "http://a.b"}
-	if got, err := changeOf("app.update", registered, &apppb.UpdateRequest{}); err != nil || got.Redeploy {
+	if got, err := apps.changeOf("app.update", registered, &apppb.UpdateRequest{}); err != nil || got.Redeploy {
 		t.Errorf("a registered backend is deployed again: %+v, %v", got, err)
 	}
 }

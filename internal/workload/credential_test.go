@@ -50,6 +50,7 @@ func testCredentials(t *testing.T, f *fixture) {
 	hidden := c
 	hidden.Password, hidden.SSHKey = workload.Hidden, workload.Hidden
 	list, err := f.Credentials(ctx, a)
+	hidden.Updated = f.clock.Now()
 	if err != nil || len(list) != 1 || list[0] != hidden {
 		t.Errorf("listed %v, %v", list, err)
 	}

@@ -219,10 +219,13 @@ func testManagedIsolation(t *testing.T, f *fixture) {
 		"versions": func() error { _, err := f.Versions(ctx, b, "hello"); return err },
 		"events":   func() error { _, err := f.Events(ctx, b, "hello"); return err },
 		"rollback": func() error { _, err := f.Rollback(ctx, b, "hello", 0); return err },
-		"logs":     func() error { _, err := f.Logs(ctx, b, "hello", workload.LogRequest{Type: workload.RunLogs}); return err },
-		"update":   func() error { return f.Update(ctx, b, "hello", workload.Update{Redeploy: true}) },
-		"get":      func() error { _, err := f.Get(ctx, b, "hello"); return err },
-		"delete":   func() error { return f.Delete(ctx, b, "hello") },
+		"logs": func() error {
+			_, err := f.Logs(ctx, b, "hello", workload.LogRequest{Type: workload.RunLogs})
+			return err
+		},
+		"update": func() error { return f.Update(ctx, b, "hello", workload.Update{Redeploy: true}) },
+		"get":    func() error { _, err := f.Get(ctx, b, "hello"); return err },
+		"delete": func() error { return f.Delete(ctx, b, "hello") },
 	} {
 		if err := call(); !errors.Is(err, workload.ErrNotFound) {
 			t.Errorf("%s by another tenant: %v", name, err)

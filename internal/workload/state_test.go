@@ -52,7 +52,7 @@ func TestTheJournalCannotSayWhatIsNotTrue(t *testing.T) {
 		{Draining, false, Stopped, Stopped},
 		{Stopped, false, Ready, Stopped},
 		{Draining, false, Idle, Draining},
-		{Stopped, false, Starting, Stopped}, // only a rollback starts it
+		{Stopped, false, Starting, Stopped},  // only a rollback starts it
 		{Starting, false, Stopped, Starting}, // its deploy says what becomes of it
 		{Building, false, Failed, Building},
 		{Pending, false, Draining, Pending},

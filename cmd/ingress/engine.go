@@ -27,8 +27,8 @@ import (
 	"github.com/m3o/ingress/internal/workload"
 )
 
-// workloads builds and runs apps and functions on this machine.
-type workloads struct {
+// engine builds and runs apps and functions on this machine.
+type engine struct {
 	registries map[workload.Kind]*workload.Registry
 	runner     *runner.Local
 	builder    *builder.Builder
@@ -36,13 +36,13 @@ type workloads struct {
 	deployer   *deploy.Deployer
 }
 
-// makeWorkloads makes what runs apps and functions. It starts nothing.
-func (s *server) makeWorkloads(layout workload.Layout, rules *upstream.Rules, registries map[workload.Kind]*workload.Registry) (*workloads, error) {
+// makeEngine makes what runs apps and functions. It starts nothing.
+func (s *server) makeEngine(layout workload.Layout, rules *upstream.Rules, registries map[workload.Kind]*workload.Registry) (*engine, error) {
 	executable, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("find this program's own file, which starts apps: %w", err)
 	}
-	w := &workloads{registries: registries}
+	w := &engine{registries: registries}
 	c := &s.config.Running
 	if w.runner, err = runner.NewLocal(s.runnerOptions(layout, executable)); err != nil {
 		return nil, err
@@ -102,7 +102,7 @@ func (s *server) sourceOptions(tasks workload.TaskRunner, executable string, rul
 	}
 }
 
-func (s *server) activatorOptions(w *workloads) activator.Options {
+func (s *server) activatorOptions(w *engine) activator.Options {
 	c := &s.config.Running
 	idle := c.IdleTimeout
 	if idle == 0 {
@@ -142,7 +142,7 @@ func (t *instanceTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // run takes over what runs, and deploys and wakes until the program ends. Apps
 // run on then.
-func (w *workloads) run(ctx context.Context, s *server, db *store.DB) error {
+func (w *engine) run(ctx context.Context, s *server, db *store.DB) error {
 	var intents []activator.Intent
 	for _, registry := range w.registries {
 		list, err := registry.Intents(ctx)
@@ -167,7 +167,7 @@ func (w *workloads) run(ctx context.Context, s *server, db *store.DB) error {
 	return nil
 }
 
-func (w *workloads) runInBackground(s *server) {
+func (w *engine) runInBackground(s *server) {
 	working, stopWork := context.WithCancel(context.Background())
 	writing, stopWriting := context.WithCancel(context.Background())
 	var work, journals sync.WaitGroup
@@ -193,7 +193,7 @@ func (w *workloads) runInBackground(s *server) {
 }
 
 // registry returns the registry of a key such as "app/hello", and the id.
-func (w *workloads) registry(key string) (*workload.Registry, string, error) {
+func (w *engine) registry(key string) (*workload.Registry, string, error) {
 	kind, id, _ := strings.Cut(key, "/")
 	registry := w.registries[workload.Kind(kind)]
 	if registry == nil {
@@ -203,7 +203,7 @@ func (w *workloads) registry(key string) (*workload.Registry, string, error) {
 }
 
 // Current implements activator.Releases.
-func (w *workloads) Current(ctx context.Context, key string) (workload.Release, error) {
+func (w *engine) Current(ctx context.Context, key string) (workload.Release, error) {
 	registry, id, err := w.registry(key)
 	if err != nil {
 		return workload.Release{}, err
@@ -230,7 +230,7 @@ func notDeployed(e *workload.NotDeployedError) *activator.Unready {
 }
 
 // Do implements function.Caller.
-func (w *workloads) Do(ctx context.Context, key string, r *http.Request) (*http.Response, error) {
+func (w *engine) Do(ctx context.Context, key string, r *http.Request) (*http.Response, error) {
 	lease, err := w.activator.Acquire(ctx, key)
 	var unready *activator.Unready
 	switch {
@@ -288,14 +288,14 @@ func (languagesOf) DefaultEntrypoint(runtime, name string) string {
 }
 
 // Entered implements workload.Journal.
-func (w *workloads) Entered(key string, version int64, state workload.State, reason string) {
+func (w *engine) Entered(key string, version int64, state workload.State, reason string) {
 	if registry, _, err := w.registry(key); err == nil {
 		registry.Entered(key, version, state, reason)
 	}
 }
 
 // Acquire implements edge.Activator.
-func (w *workloads) Acquire(ctx context.Context, key string) (edge.Lease, error) {
+func (w *engine) Acquire(ctx context.Context, key string) (edge.Lease, error) {
 	lease, err := w.activator.Acquire(ctx, key)
 	if err != nil {
 		return edge.Lease{}, edgeError(err)
