@@ -3,7 +3,6 @@ package source
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -78,7 +77,7 @@ func checkName(name string) error {
 		return errors.New("it holds a NUL byte")
 	case strings.HasPrefix(name, "/"):
 		return errors.New("it must be relative")
-	case !fs.ValidPath(name) && !validBytes(name):
+	case !plainParts(name):
 		return errors.New(`it must have no empty, "." or ".." part`)
 	case strings.Count(name, "/") >= maxDepth:
 		return fmt.Errorf("it is more than %d folders deep", maxDepth)
@@ -91,9 +90,9 @@ func checkName(name string) error {
 	return nil
 }
 
-// validBytes is fs.ValidPath for names that are not UTF-8, which git and tar may
-// hold and the system takes.
-func validBytes(name string) bool {
+// plainParts is fs.ValidPath for names that are not UTF-8 as well, which git and
+// tar may hold and the system takes, and not for the top itself.
+func plainParts(name string) bool {
 	for part := range strings.SplitSeq(name, "/") {
 		if part == "" || part == "." || part == ".." {
 			return false

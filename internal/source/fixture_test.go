@@ -1,7 +1,6 @@
 package source
 
 import (
-	"crypto/rand"
 	"encoding/pem"
 	"net"
 	"net/http"
@@ -144,8 +143,7 @@ func port(t testing.TB, address string) uint16 {
 	return uint16(n)
 }
 
-// hang accepts connections and answers none until the test ends; cut closes each
-// after some bytes.
+// listen gives each connection to a function, and returns an address that leads to it.
 func listen(t testing.TB, each func(net.Conn)) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -165,11 +163,4 @@ func listen(t testing.TB, each func(net.Conn)) string {
 	}()
 	t.Cleanup(func() { l.Close(); <-done })
 	return "git://" + l.Addr().String() + "/app"
-}
-
-func random(t testing.TB, n int) string {
-	t.Helper()
-	b := make([]byte, n)
-	rand.Read(b)
-	return string(b)
 }

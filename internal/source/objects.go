@@ -188,7 +188,13 @@ func (r *remote) members(tree *object.Tree, w *tar.Writer) error {
 		if err != nil {
 			return fmt.Errorf("read the commit: %w", err)
 		}
-		if entry.Mode == filemode.Dir || entry.Mode == filemode.Submodule {
+		if entry.Mode == filemode.Dir {
+			continue
+		}
+		if entry.Mode == filemode.Submodule {
+			if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: name + "/", Mode: 0o755, Format: tar.FormatPAX}); err != nil {
+				return fmt.Errorf("write %q: %w", name, err)
+			}
 			continue
 		}
 		blob, err := object.GetBlob(r.repo.Storer, entry.Hash)

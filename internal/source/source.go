@@ -99,7 +99,7 @@ type Result struct {
 	// Detail describes it in one line, such as
 	// "github.com/owner/repo@main 3f2a91c04b1e, 214 files, 1.2 MiB".
 	Detail string
-	// Bytes and Files are what is in Dest now; Files counts links, not folders.
+	// Bytes were written in Files files; links are files, folders are not.
 	Bytes, Files int64
 	// KnownHosts are known_hosts lines of ssh servers met for the first time, to
 	// be stored with the Credential.
