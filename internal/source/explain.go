@@ -15,7 +15,7 @@ var symptoms = []struct {
 	{Moved, regexp.MustCompile(`(?i)returned error: 30\d|update url base from redirection|http redirect`)},
 	{Denied, regexp.MustCompile(`(?i)authentication failed|permission denied|authentication required|authorization failed|unable to authenticate|could not read (user|pass)|terminal prompts disabled|returned error: 40[13]|invalid credentials`)},
 	{NotFound, regexp.MustCompile(`(?i)repository( '[^\n]*')? not found|not found|does not exist|returned error: 404|does not appear to be a git repository|access denied or repository not exported|no such file or directory`)},
-	{Unreachable, regexp.MustCompile(`(?i)could not resolve|no such host|unexpected eof|\beof\b|dial tcp|couldn't connect|failed to connect|connection (refused|reset|timed out|closed)|timed out|operation too slow|early eof|unexpected disconnect|hung up|rpc failed|empty reply|unable to (access|connect|look up)|index-pack failed|network is unreachable|no route to host`)},
+	{Unreachable, regexp.MustCompile(`(?i)could not resolve|no such host|unexpected eof|\beof\b|dial tcp|couldn't connect|failed to connect|connection (refused|reset|timed out|closed)|broken pipe|timed out|operation too slow|early eof|unexpected disconnect|hung up|rpc failed|empty reply|unable to (access|connect|look up)|index-pack failed|network is unreachable|no route to host`)},
 }
 
 // explain makes words for the owner of what a program that fetches said.

@@ -225,7 +225,7 @@ func TestRepositoriesAreFetchedFromGitDaemon(t *testing.T) {
 
 func TestFetchingAsAnotherUser(t *testing.T) {
 	if os.Getuid() != 0 {
-		skip(t, "only root can be another user")
+		t.Skip("only root can be another user; root runs this")
 	}
 	h := newHub(t)
 	address, caFile := h.https(t, "")
