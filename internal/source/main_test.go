@@ -16,13 +16,18 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/m3o/ingress/internal/confine"
+	"github.com/m3o/ingress/internal/runner"
 	"github.com/m3o/ingress/internal/workload"
 )
 
-// The test's program is also the one that fetches without a system git.
+// The test's program is also the one that fetches without a system git, and the
+// launcher of confined processes.
 func TestMain(m *testing.M) {
 	if len(os.Args) == 3 && os.Args[1] == "fetch" {
 		os.Exit(FetchMain(os.Args[2:], os.Getenv, os.Stdout))
+	}
+	if len(os.Args) > 1 && os.Args[1] == runner.Subcommand {
+		os.Exit(runner.Launch(os.Args[2:], os.Stdin, os.Stdout))
 	}
 	goleak.VerifyTestMain(m)
 }
