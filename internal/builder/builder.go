@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/m3o/ingress/internal/confine"
@@ -29,7 +30,8 @@ type Options struct {
 	// Tasks runs the steps of builds.
 	Tasks workload.TaskRunner
 	// Egress are the TCP ports that steps may connect to, and Limits what one step
-	// and its descendants may use.
+	// and its descendants may use; Limits.Disk is what a build may have on disk in
+	// its own directories and add to the tenant's cache.
 	Egress []uint16
 	Limits confine.Limits
 	// Timeout is how long one build may take; zero for DefaultTimeout.
@@ -102,6 +104,7 @@ func (b *Builder) Build(ctx context.Context, req Request) (workload.Artifact, er
 	limited, cancel := context.WithTimeoutCause(ctx, b.options.Timeout, errTimeout)
 	defer cancel()
 	j := &job{Request: req, builder: b, code: code, log: newLog(req.Log, b.options.OutputBytes)}
+	j.cacheSize = sync.OnceValue(func() int64 { return treeSize(req.Cache) })
 	artifact, err := j.build(limited)
 	switch {
 	case err == nil:

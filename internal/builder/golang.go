@@ -187,5 +187,5 @@ func (j *job) goTool(ctx context.Context, mod goMod, work bool, args ...string) 
 	if _, chosen := j.Env["CGO_ENABLED"]; !chosen {
 		env["CGO_ENABLED"] = "0" // a static program needs nothing of this machine
 	}
-	return j.run(ctx, step{name: "go " + args[0], args: append([]string{tools.path}, args...), tools: tools, env: env})
+	return j.run(ctx, step{name: "go " + args[0], args: append([]string{tools.path}, args...), tools: tools, env: env, cached: true})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"strings"
 	"time"
@@ -21,6 +22,8 @@ type job struct {
 	builder *Builder
 	code    *folder
 	log     *buildLog
+	// cacheSize says how large the tenant's cache was when first asked.
+	cacheSize func() int64
 }
 
 // step is one command of a build.
@@ -31,9 +34,10 @@ type step struct {
 	// args is the command; args[0] is an absolute path.
 	args []string
 	// tools is the language it needs; env what it needs besides the owner's
-	// environment, and over it.
-	tools toolchain
-	env   map[string]string
+	// environment, and over it; cached whether it uses the tenant's cache.
+	tools  toolchain
+	env    map[string]string
+	cached bool
 }
 
 // umask lets other users of the tenant's group change what a step leaves in the
@@ -81,7 +85,7 @@ func (s step) command() string {
 }
 
 func (j *job) task(s step) workload.Task {
-	return workload.Task{
+	t := workload.Task{
 		Name: j.Name,
 		Args: append([]string{shell, "-c", umask, "sh"}, s.args...),
 		Env: environ(map[string]string{"LANG": "C.UTF-8", "TERM": "dumb", "NO_COLOR": "1"},
@@ -89,12 +93,36 @@ func (j *job) task(s step) workload.Task {
 			map[string]string{"PATH": joinPath(s.tools.bins()...), "HOME": j.Home, "TMPDIR": j.Temp}),
 		Dir:       j.Code,
 		User:      j.User,
-		ReadWrite: []string{j.Code, j.Temp, j.Cache, j.Home},
+		ReadWrite: []string{j.Code, j.Temp, j.Home},
 		ReadOnly:  s.tools.roots,
 		Connect:   j.builder.options.Egress,
 		Limits:    j.builder.options.Limits,
 		Output:    j.log,
 	}
+	if s.cached {
+		t.ReadWrite = append(t.ReadWrite, j.Cache)
+		if t.Limits.Disk > 0 {
+			t.Limits.Disk += j.cacheSize() // what is there is not this build's doing
+		}
+	}
+	return t
+}
+
+// treeSize is about how many bytes the files of a directory take on a disk. What
+// goes away meanwhile does not count.
+func treeSize(dir string) int64 {
+	const block = 4096
+	total := int64(0)
+	_ = filepath.WalkDir(dir, func(_ string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return nil // gone, or closed to us: then it cannot be counted either
+		}
+		if info, err := entry.Info(); err == nil {
+			total += (info.Size()/block + 1) * block
+		}
+		return nil
+	})
+	return total
 }
 
 // find returns the tools of a language, or an *Error that says what this machine

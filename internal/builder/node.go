@@ -229,5 +229,5 @@ func (m packageManager) run(ctx context.Context, j *job, args ...string) error {
 	if args[0] == "run" {
 		name += " " + args[1]
 	}
-	return j.run(ctx, step{name: name, args: append([]string{m.path}, args...), tools: m.tools, env: env})
+	return j.run(ctx, step{name: name, args: append([]string{m.path}, args...), tools: m.tools, env: env, cached: true})
 }

@@ -87,7 +87,7 @@ func (p *pythonProject) install(ctx context.Context, j *job, _ bool) error {
 		return err
 	}
 	return j.run(ctx, step{
-		name: "pip install", shown: "pip install " + p.shown, tools: p.tools,
+		name: "pip install", shown: "pip install " + p.shown, tools: p.tools, cached: true,
 		args: append([]string{j.inCode(venv + "/bin/python"), "-m", "pip", "install"}, p.packages...),
 		env: map[string]string{
 			"PIP_CACHE_DIR": j.inCache("pip"), "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1",
