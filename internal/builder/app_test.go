@@ -156,7 +156,7 @@ func TestNodeErrors(t *testing.T) {
 		"no start":    {`{"name":"a"}`, "does not say how the app is started"},
 		"no JSON":     {`{"name"`, "package.json is not a JSON object"},
 		"build fails": {`{"scripts":{"build":"echo oh no; exit 3","start":"x"}}`, "npm run build failed: exit code 3"},
-		"lock":        {`{"dependencies":{"a":"file:./nowhere"}}`, "npm install failed"},
+		"script":      {`{"scripts":{"postinstall":"exit 4","start":"x"}}`, "npm install failed: exit code 4"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, Options{})

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -24,7 +25,34 @@ import (
 	"github.com/m3o/ingress/internal/workload"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// cacheDir is a tenant's cache that all tests build into, so that the standard
+// library is compiled once. As root's it is of the group of TestConfinedBuilds.
+var cacheDir string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "builder")
+	if err == nil {
+		cacheDir = filepath.Join(dir, "cache")
+		err = errors.Join(os.Chmod(dir, 0o711), os.Mkdir(cacheDir, 0o770))
+	}
+	if err == nil && os.Geteuid() == 0 {
+		err = errors.Join(os.Chown(cacheDir, 0, tenantGID), os.Chmod(cacheDir, 0o770|os.ModeSetgid))
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		if err := os.RemoveAll(dir); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+		os.Exit(code)
+	}))
+}
+
+// tenantGID is the group of the users that TestConfinedBuilds builds as.
+const tenantGID = 64000
 
 // tasks runs steps as real processes without confinement, and remembers them.
 type tasks struct {
@@ -98,8 +126,8 @@ func newWorld(t *testing.T, o Options) *world {
 	if o.Env == nil {
 		o.Env = PassedEnv(os.Environ())
 	}
-	w := &world{T: t, Builder: New(o), tasks: runner, log: log, req: Request{Name: "app-test-build", Log: log}}
-	for name, field := range map[string]*string{"code": &w.req.Code, "tmp": &w.req.Temp, "home": &w.req.Home, "cache": &w.req.Cache} {
+	w := &world{T: t, Builder: New(o), tasks: runner, log: log, req: Request{Name: "app-test-build", Cache: cacheDir, Log: log}}
+	for name, field := range map[string]*string{"code": &w.req.Code, "tmp": &w.req.Temp, "home": &w.req.Home} {
 		*field = filepath.Join(dir, name)
 		if err := os.Mkdir(*field, 0o775); err != nil {
 			t.Fatal(err)
