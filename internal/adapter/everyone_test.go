@@ -2,6 +2,8 @@ package adapter_test
 
 import (
 	"bufio"
+	"bytes"
+	"compress/gzip"
 	"fmt"
 	"net/http"
 	"os"
@@ -293,5 +295,43 @@ func (p *process) release(t testing.TB) {
 	t.Helper()
 	if err := os.WriteFile(filepath.Join(p.dir, "release"), nil, 0o644); err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestABodyThatIsTooLongIsRefused(t *testing.T) {
+	const size = 33 << 20
+	for _, tool := range []toolchain{node, python, flask} {
+		t.Run(tool.name, func(t *testing.T) {
+			p := start(t, tool, tried[tool.runtime], entrypointOf(tool))
+			whole := strings.NewReader(strings.Repeat("x", size))
+			if got := p.send(t, "POST", "/length", nil, whole); got.status != 413 {
+				t.Errorf("with a length: %+v", got)
+			}
+			whole.Reset(strings.Repeat("x", size))
+			if got := p.send(t, "POST", "/length", nil, bufio.NewReader(whole)); got.status != 413 {
+				t.Errorf("in chunks: %+v", got)
+			}
+			if got := p.get(t, "/x"); got.body != "GET /x" {
+				t.Errorf("then %+v", got)
+			}
+		})
+	}
+}
+
+func TestAPackedBodyIsUnpackedForNodeWithinBounds(t *testing.T) {
+	p := start(t, node, tried["nodejs"], "tried")
+	for size, status := range map[int]int{1 << 20: 200, 33 << 20: 413} {
+		var packed bytes.Buffer
+		w := gzip.NewWriter(&packed)
+		if _, err := w.Write(make([]byte, size)); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		got := p.send(t, "POST", "/length", []string{"Content-Encoding: gzip"}, &packed)
+		if got.status != status || status == 200 && got.body != fmt.Sprint(size) {
+			t.Errorf("%d bytes: %+v", size, got)
+		}
 	}
 }

@@ -284,3 +284,14 @@ func (p *process) get(t testing.TB, path string) reply {
 	t.Helper()
 	return p.send(t, "GET", path, nil, nil)
 }
+
+// breaksOff reports whether an answer begins and does not come to its end.
+func (p *process) breaksOff(path string) bool {
+	res, err := http.Get("http://" + p.addr + path)
+	if err != nil {
+		return p.listens() // its head did not get out
+	}
+	defer res.Body.Close()
+	_, err = io.ReadAll(res.Body)
+	return err != nil
+}

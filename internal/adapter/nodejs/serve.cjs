@@ -12,7 +12,8 @@ const { readBody, BodyError } = require('./body.cjs');
 // Longer than the ingress keeps a connection it does not use: whoever closes
 // first must be the ingress, or a request could meet the closing.
 const keepAliveTimeout = 10 * 60 * 1000;
-const maxHeaderSize = 64 * 1024;
+// More than the ingress accepts of a visitor, to which it adds its own.
+const maxHeaderSize = 128 * 1024;
 
 // fail says on standard error why the function cannot be served, and ends.
 function fail(message) {
@@ -62,7 +63,8 @@ function ownServer(fn) {
     } catch (err) {
       if (err instanceof BodyError) {
         console.error(`${req.method} ${req.path} refused: ${err.message}`);
-        res.shouldKeepAlive = req.complete;
+        // Node reads what is left of the body: closing instead would reset the
+        // connection, and the sender might never see the answer.
         refuse(res, err.status);
       }
       return; // otherwise the visitor has gone

@@ -17,7 +17,7 @@ IDLE = 600
 STALLED = 120
 # How long, and for how many bytes, a sender whose request was refused is
 # listened to, so that it sees the answer instead of a reset (RFC 9112 9.6).
-LINGER, LINGER_BYTES = 2, 8 << 20
+LINGER, LINGER_BYTES = 10, 64 << 20
 
 
 class Gone(Exception):

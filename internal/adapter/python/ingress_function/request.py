@@ -57,7 +57,8 @@ class Request:
 
     @property
     def base_url(self):
-        return self.host_url + quote(self.path.lstrip("/"), safe="/!$&'()*+,;=:@~%")
+        # As in Flask, what is not ASCII is readable.
+        return self.host_url + "".join(c if c > "\x7f" else quote(c, safe="/!$&'()*+,;=:@~") for c in self.path.lstrip("/"))
 
     @property
     def url(self):

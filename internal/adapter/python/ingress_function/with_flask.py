@@ -1,7 +1,9 @@
 """The function as a Flask application of one view that answers everything."""
 import os
 
+from .answer import REASONS
 from .body import MAX_BODY
+from .head import Refusal
 
 
 def application(flask, function):
@@ -15,5 +17,10 @@ def application(flask, function):
         if answer is None:
             raise TypeError("the function returned None; return a text, a dict, a tuple or a response")
         return answer
+
+    # What is wrong with the body shows when the function reads it.
+    @app.errorhandler(Refusal)
+    def refuse(refusal):
+        return REASONS[refusal.status] + "\n", refusal.status, {"Content-Type": "text/plain; charset=utf-8"}
 
     return app
