@@ -173,8 +173,26 @@ func appRows() map[string]methodRow {
 		"app.App.Resolve": {
 			call: func(p *pair) map[string]any { return map[string]any{"id": p.name} }, ownStatus: 200, ownSees: marker, foreignStatus: 404,
 		},
-		"app.App.Logs": {call: byName, ownStatus: 501, ownSees: "registered backend", foreignStatus: 404},
+		"app.App.Logs":     {call: byName, ownStatus: 501, ownSees: "registered backend", foreignStatus: 404},
+		"app.App.Upload":   {call: noArchive, ownStatus: 415, ownSees: "archive", foreignStatus: 415},
+		"app.App.Versions": {call: byName, ownStatus: 200, ownSees: "versions", foreignStatus: 404},
+		"app.App.Rollback": {call: byName, ownStatus: 400, ownSees: "registered backend", foreignStatus: 404},
+		"app.App.SetCredential": {
+			call:      func(p *pair) map[string]any { return map[string]any{"host": "git.example", "password": marker} },
+			ownStatus: 200, ownSees: "{}", foreignStatus: 200,
+		},
+		"app.App.ListCredentials":  {call: withCredential, ownStatus: 200, ownSees: "git.example", foreignStatus: 200},
+		"app.App.DeleteCredential": {call: withCredential, ownStatus: 200, ownSees: "{}", foreignStatus: 404},
 	}
+}
+
+// noArchive is a call that an upload refuses: it takes an archive, and no JSON.
+func noArchive(*pair) map[string]any { return map[string]any{"data": 1} }
+
+// withCredential names a host that a has a credential for.
+func withCredential(p *pair) map[string]any {
+	p.must(p.a, "app/SetCredential", map[string]any{"host": "git.example", "password": marker})
+	return map[string]any{"host": "git.example"}
 }
 
 func functionRows() map[string]methodRow {
@@ -205,6 +223,9 @@ func functionRows() map[string]methodRow {
 		"function.Function.Reserve":  {call: byName, ownStatus: 200, ownSees: "token", foreignStatus: 400},
 		"function.Function.Runtimes": {call: none, ownStatus: 200, ownSees: "runtimes", foreignStatus: 200},
 		"function.Function.Logs":     {call: byName, ownStatus: 501, ownSees: "registered backend", foreignStatus: 404},
+		"function.Function.Upload":   {call: noArchive, ownStatus: 415, ownSees: "archive", foreignStatus: 415},
+		"function.Function.Versions": {call: byName, ownStatus: 200, ownSees: "versions", foreignStatus: 404},
+		"function.Function.Rollback": {call: byName, ownStatus: 400, ownSees: "registered backend", foreignStatus: 404},
 	}
 }
 
