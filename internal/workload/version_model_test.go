@@ -22,7 +22,7 @@ func testVersionModel(t *testing.T, open opener) {
 		m := &versionModel{registry: f.registry(workload.Kind(fmt.Sprint("v", run))), apps: map[string]*modelApp{}, last: map[string]int64{}}
 		rt.Repeat(map[string]func(*rapid.T){
 			"create": m.create, "update": m.update, "env": m.env, "rollback": m.rollback, "delete": m.delete,
-			"advance": m.advance, "fail": m.fail, "promote": m.promote, "prune": m.prune, "": m.check,
+			"advance": m.advance, "fail": m.fail, "promote": m.promote, "prune": m.prune, "look": m.look, "": m.check,
 		})
 	})
 }
@@ -258,9 +258,8 @@ func (m *versionModel) prune(rt *rapid.T) {
 	}
 }
 
-// check compares all that can be seen with the model.
+// check compares what a tenant sees with the model.
 func (m *versionModel) check(rt *rapid.T) {
-	var coming int
 	for who, app := range m.apps {
 		w, err := m.registry.Get(context.Background(), tenant(who), "hello")
 		if err != nil || w.Current != app.current || w.Newest.Number != app.wanted || w.Revision != app.revision || w.ID != app.id {
@@ -277,7 +276,16 @@ func (m *versionModel) check(rt *rapid.T) {
 			if want := app.versions[v.Number]; v.State != want.state || v.Available != want.there || v.Built() != want.built {
 				rt.Fatalf("version %d is %+v, want %+v", v.Number, v, want)
 			}
-			if app.onItsWay(v.Number) {
+		}
+	}
+}
+
+// look compares what a deploy and an activator are told with the model.
+func (m *versionModel) look(rt *rapid.T) {
+	var coming int
+	for _, app := range m.apps {
+		for n := range app.versions {
+			if app.onItsWay(n) {
 				coming++
 			}
 		}
