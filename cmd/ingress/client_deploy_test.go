@@ -17,7 +17,7 @@ import (
 	"github.com/m3o/ingress/internal/app"
 	"github.com/m3o/ingress/internal/logfile"
 	"github.com/m3o/ingress/internal/store/storetest"
-	workloads "github.com/m3o/ingress/internal/workload"
+	"github.com/m3o/ingress/internal/workload"
 )
 
 // anyBackend lets every address be registered.
@@ -30,8 +30,8 @@ func (anyBackend) Check(context.Context, *url.URL) error { return nil }
 type deployer struct {
 	*apitest.Server
 	t        *testing.T
-	registry *workloads.Registry
-	layout   workloads.Layout
+	registry *workload.Registry
+	layout   workload.Layout
 	mu       sync.Mutex
 	faults   []string
 	held     bool
@@ -39,9 +39,9 @@ type deployer struct {
 
 func newDeployer(t *testing.T, faults ...string) *deployer {
 	t.Helper()
-	d := &deployer{t: t, layout: workloads.Layout{Data: t.TempDir()}, faults: faults}
+	d := &deployer{t: t, layout: workload.Layout{Data: t.TempDir()}, faults: faults}
 	public := func(id string) string { return "http://" + id + ".app.localhost:8080" }
-	d.registry = workloads.NewRegistry(workloads.App, workloads.Options{
+	d.registry = workload.NewRegistry(workload.App, workload.Options{
 		DB: storetest.Open(t), Sealer: storetest.Sealer(t), Rules: anyBackend{}, Layout: d.layout, PublicURL: public,
 	})
 	d.Server = apitest.NewServer(t, app.New(d.registry, public).Service())
@@ -79,7 +79,7 @@ func (d *deployer) work(ctx context.Context) {
 	}
 }
 
-func (d *deployer) deploy(ctx context.Context, job workloads.Job) {
+func (d *deployer) deploy(ctx context.Context, job workload.Job) {
 	number := job.Version.Number
 	fault := ""
 	d.mu.Lock()
@@ -87,15 +87,15 @@ func (d *deployer) deploy(ctx context.Context, job workloads.Job) {
 		fault, d.faults = d.faults[0], d.faults[1:]
 	}
 	d.mu.Unlock()
-	dir := d.layout.Version(workloads.App, job.ID, number)
+	dir := d.layout.Version(workload.App, job.ID, number)
 	err := os.MkdirAll(dir, 0o700)
 	if err == nil && !job.Version.Built() {
-		err = writeLog(workloads.BuildLog(dir), number)
+		err = writeLog(workload.BuildLog(dir), number)
 	}
 	if err == nil && !job.Version.Built() {
-		err = d.registry.Advance(ctx, job.ID, number, workloads.Building, "", func(v *workloads.Version) {
-			v.Artifact = workloads.Artifact{Site: "."}
-			v.Steps = []workloads.Step{
+		err = d.registry.Advance(ctx, job.ID, number, workload.Building, "", func(v *workload.Version) {
+			v.Artifact = workload.Artifact{Site: "."}
+			v.Steps = []workload.Step{
 				{Name: "fetch", Started: time.Now(), Took: 120 * time.Millisecond, Detail: "from " + v.Source.Origin()[:6]},
 				{Name: "build", Started: time.Now(), Took: 1300 * time.Millisecond, Detail: "Go module"},
 			}
@@ -103,9 +103,9 @@ func (d *deployer) deploy(ctx context.Context, job workloads.Job) {
 	}
 	switch {
 	case err == nil && fault != "":
-		err = d.registry.Advance(ctx, job.ID, number, workloads.Failed, fault, nil)
+		err = d.registry.Advance(ctx, job.ID, number, workload.Failed, fault, nil)
 	case err == nil:
-		err = errors.Join(d.registry.Advance(ctx, job.ID, number, workloads.Starting, "", nil), d.registry.Promoted(ctx, job.ID, number, job.Revision))
+		err = errors.Join(d.registry.Advance(ctx, job.ID, number, workload.Starting, "", nil), d.registry.Promoted(ctx, job.ID, number, job.Revision))
 	}
 	if err != nil && ctx.Err() == nil {
 		d.t.Error(err)
