@@ -41,6 +41,7 @@ server.on('upgrade', (req, socket) => {
     const text = Buffer.from(frame.subarray(6, 6 + length).map((b, i) => b ^ mask[i % 4]));
     socket.write(Buffer.concat([Buffer.from([0x81, text.length]), text]));
   });
+  socket.on('end', () => socket.end());
   socket.on('error', () => {});
 });
 
