@@ -78,8 +78,8 @@ func testHostileApp(t *testing.T, user *syscall.Credential) {
 	})
 	t.Run("what it must not be able to do", func(t *testing.T) { testForbidden(t, i, neighbour) })
 	t.Run("what it runs with", func(t *testing.T) { testPrivileges(t, i, user) })
-	for _, runaway := range []string{"forks", "memory", "disk", "files", "cpu"} {
-		t.Run(runaway+" without end", func(t *testing.T) { testRunaway(t, i, runaway) })
+	for _, r := range runaways {
+		t.Run(r.what+" without end", func(t *testing.T) { testRunaway(t, i, r.what, r.reason) })
 	}
 	t.Run("SIGTERM ignored", func(t *testing.T) {
 		i.mustCall("app/Delete", `{"name":"hostile"}`)
@@ -113,11 +113,10 @@ func testForbidden(t *testing.T, i *ingress, neighbour map[string]any) {
 		{"read", url.Values{"path": {filepath.Join(filepath.Dir(home), "1", "code", "server.js")}}},
 		{"link", url.Values{"path": {filepath.Join(filepath.Dir(home), "1", "code", "server.js")}}},
 		{"write", url.Values{"path": {filepath.Join(home, "planted")}}},
-		{"write", url.Values{"path": {"/tmp/planted-by-a-hostile-app"}}},
 		{"read", url.Values{"path": {"/etc/shadow"}}},
 		{"read", url.Values{"path": {fmt.Sprintf("/proc/%d/environ", i.cmd.Process.Pid)}}},
 		{"read", url.Values{"path": {"/proc/" + pid + "/environ"}}},
-		{"list", url.Values{"path": {"/proc/" + pid + "/fd"}}},
+		{"descriptors", url.Values{"path": {"/proc/" + pid + "/fd"}}},
 		{"list", url.Values{"path": {"/root"}}},
 		{"listen", url.Values{"port": {"12345"}}},
 		{"listen", url.Values{"port": {"12346"}, "host": {"0.0.0.0"}}},
@@ -132,6 +131,7 @@ func testForbidden(t *testing.T, i *ingress, neighbour map[string]any) {
 			t.Errorf("%s %s succeeded: %v", row.what, row.parameters.Encode(), got)
 		}
 	}
+	testSharedTemp(t, i)
 	if host != "127.0.0.1" {
 		t.Errorf("the admin listener is at %s", i.admin)
 	}
@@ -150,28 +150,46 @@ func testPrivileges(t *testing.T, i *ingress, user *syscall.Credential) {
 	}
 }
 
-// testRunaway lets the app run away: only it ends, with a reason, and it can be
-// reached again once it has been started anew.
-func testRunaway(t *testing.T, i *ingress, what string) {
+// testSharedTemp tries the machine's own temporary folder. What an app can write
+// to under that name, if anything, is its own.
+func testSharedTemp(t *testing.T, i *ingress) {
+	planted := filepath.Join("/tmp", "planted-by-"+filepath.Base(filepath.Dir(i.dir)))
+	got := i.trick("write", url.Values{"path": {planted}})
+	if _, err := os.Stat(planted); !os.IsNotExist(err) {
+		t.Errorf("a file in the machine's /tmp was written: %v, %v", got, err)
+	}
+}
+
+// runaways are what the app can do without end, and what its status says of it.
+var runaways = []struct{ what, reason string }{
+	{"forks", "processes and threads"},
+	{"memory", "it used more than 256 MiB of memory"},
+	{"disk", "it used more than 64 MiB of disk"},
+	{"files", "it used more than 64 MiB of disk"},
+	{"cpu", "processor"},
+}
+
+// testRunaway lets the app run away: its status says why it ended, and that of
+// nobody else. A new version runs, although what the old one left filled its disk.
+func testRunaway(t *testing.T, i *ingress, what, reason string) {
 	l := i.load("neighbour", 2)
 	before := i.get(appURL("hostile", "/pid")).body
 	if a := i.get(appURL("hostile", "/"+what)); a.body != "begun" {
 		t.Fatalf("got %d %q", a.status, a.body)
 	}
-	if what == "cpu" || what == "forks" {
-		// Nothing ends it: it has used up what it may, and its neighbour does not care.
-		within(t, "answers of the neighbour", func() bool { return l.answered.Load() > 200 })
-		i.mustCall("app/Update", `{"name":"hostile","env_vars":{"AGAIN":"`+what+`"}}`)
-	}
-	within(t, "the app to be back", func() bool {
-		a := i.get(appURL("hostile", "/pid"))
-		return a.status == 200 && a.body != before
+	within(t, "status that says "+reason, func() bool {
+		return strings.Contains(fmt.Sprint(i.service("hostile")["reason"]), reason)
 	})
+	s := i.service("hostile")
+	t.Logf("its status: %v, because %v", s["state"], s["reason"])
+	i.deployed("app", "update", "hostile", "--dir", hostileApp(t))
+	if a := i.get(appURL("hostile", "/pid")); a.status != 200 || a.body == before {
+		t.Errorf("the new version answers %d %q, the old one was process %s", a.status, a.body, before)
+	}
 	if answered, failures := l.stop(); len(failures) > 0 || answered == 0 {
 		t.Errorf("the neighbour answered %d requests and failed %d: %.500v", answered, len(failures), failures)
 	}
-	if what == "memory" || what == "disk" {
-		log := i.mustCall("app/Status", `{"name":"hostile"}`)
-		t.Logf("afterwards: %v", log["service"].(map[string]any)["reason"])
+	if s := i.service("neighbour"); s["state"] != "ready" || strings.Contains(fmt.Sprint(s["reason"]), reason) {
+		t.Errorf("the neighbour's status: %v", s)
 	}
 }

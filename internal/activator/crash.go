@@ -190,7 +190,7 @@ func (a *Activator) retry(e *entry) {
 	switch {
 	case c == nil || a.ctx.Err() != nil:
 	case len(e.waiters) > 0 || c.failure.idle == 0 || a.instant()-c.failure.used < c.failure.idle:
-		a.start(e, restartReason, nil)
+		a.start(e, restartReason+": "+c.failure.reason, nil)
 	case e.current.Load() == nil && e.wake == nil:
 		e.enter(c.failure.version, idle, "nobody has used it since "+c.reason)
 	}

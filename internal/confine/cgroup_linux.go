@@ -236,6 +236,16 @@ func (g *groups) starved() int64 {
 	return counter(filepath.Join(d.path, file), "oom_kill")
 }
 
+// refused counts the processes and threads that the kernel refused because there
+// were too many.
+func (g *groups) refused() int64 {
+	d, ok := g.of("pids")
+	if !ok {
+		return 0
+	}
+	return counter(filepath.Join(d.path, "pids.events"), "max")
+}
+
 // counter reads a line "name value" of a file.
 func counter(path, name string) int64 {
 	text, err := os.ReadFile(path)

@@ -112,6 +112,18 @@ func (p *Process) Usage() (Usage, error) {
 	return Usage{}, fmt.Errorf("usage of %s: %w", p.policy.Name, errors.ErrUnsupported)
 }
 
+// EndLeftovers kills the process group of a first process whose launcher is gone,
+// which does not end with its launcher outside Linux.
+func EndLeftovers(r Remains) error {
+	if r.Session <= 1 {
+		return nil
+	}
+	if err := unix.Kill(-r.Session, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("end what is left of %s: %w", r.Name, err)
+	}
+	return nil
+}
+
 // Sweep has nothing to remove outside Linux.
 func Sweep() {}
 

@@ -56,7 +56,9 @@ func (p *Process) useLimits(s *script, _ Command) error {
 		if err != nil {
 			return err
 		}
-		if err := limit("processes", unix.RLIMIT_NPROC, int64(l.Processes+others)); err != nil {
+		// Some more than it may have, as for memory: the watcher then sees who has too
+		// many and ends it, whatever the user's other processes come to.
+		if err := limit("processes", unix.RLIMIT_NPROC, int64(2*l.Processes+others)); err != nil {
 			return err
 		}
 	}

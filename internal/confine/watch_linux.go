@@ -22,17 +22,39 @@ func (p *Process) watch() {
 	defer p.watchers.Done()
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
+	var refused int64
+	crowded := 0
 	for {
 		select {
 		case <-p.over:
 			return
 		case <-tick.C:
 		}
-		if reason := p.overLimit(); reason != "" {
+		reason := p.overLimit()
+		if now := p.tree.groups.refused(); now > refused {
+			refused = now
+			crowded++
+		} else {
+			crowded = 0
+		}
+		if reason == "" && crowded >= crowdedLooks {
+			reason = p.processesExcess()
+		}
+		if reason != "" {
 			p.exceed(reason)
 			return
 		}
 	}
+}
+
+// crowdedLooks is at how many looks in a row a tree that may not have more
+// processes has tried to, before it is ended: for five seconds. One that reaches
+// the limit for a moment is only refused; one that never stops trying does
+// nothing else any more.
+const crowdedLooks = int(5 * time.Second / watchEvery)
+
+func (p *Process) processesExcess() string {
+	return fmt.Sprintf("it ran more than %d processes and threads", p.policy.Limits.Processes)
 }
 
 // overLimit says which limit of memory or processes the tree is over.
@@ -55,7 +77,7 @@ func (p *Process) overLimit() string {
 	}
 	switch {
 	case threads && count > limits.Processes:
-		return fmt.Sprintf("it ran more than %d processes and threads", limits.Processes)
+		return p.processesExcess()
 	// What processes share is in the size of each: it is told apart only when it
 	// matters, as that takes the kernel some work.
 	case memory && rss > limits.Memory && proportional(list) > limits.Memory:

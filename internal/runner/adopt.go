@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -55,6 +56,7 @@ func (l *Local) adopt(ctx context.Context, stateFile string) (*Instance, error) 
 		return nil, errors.Join(err, discard(stateFile))
 	}
 	if !r.alive() {
+		l.endLeftovers(r, 0)
 		return nil, discard(stateFile)
 	}
 	ctx, cancel := context.WithTimeout(ctx, adoptTimeout)
@@ -66,19 +68,39 @@ func (l *Local) adopt(ctx context.Context, stateFile string) (*Instance, error) 
 		return i, nil
 	}
 	if r.Born == "" || !r.alive() {
+		l.endLeftovers(r, 0)
 		return nil, discard(stateFile)
 	}
-	// It is certainly ours, and no use to anybody; its process ends with it.
+	// It is certainly ours, and no use to anybody; its process ends with it, and what
+	// that has started here.
 	if killed := syscall.Kill(r.PID, syscall.SIGKILL); killed != nil && !errors.Is(killed, syscall.ESRCH) {
 		return nil, errors.Join(err, killed)
 	}
+	l.endLeftovers(r, 0)
 	return nil, errors.Join(fmt.Errorf("launcher %d did not answer and was ended: %w", r.PID, err), discard(stateFile))
 }
 
+// endLeftovers ends what is left of the process of a launcher that is gone.
+// session is the process's number, or 0 when nobody knows it any more.
+func (l *Local) endLeftovers(r record, session int) {
+	if r.Name == "" {
+		return // it was written before there were names in it
+	}
+	err := confine.EndLeftovers(confine.Remains{
+		Name: r.Name, User: r.User, Session: session,
+		Env: []string{"TMPDIR=" + workload.TempDir(l.versionDir(r)), "PORT=" + strconv.Itoa(int(r.Port))},
+	})
+	if err != nil {
+		l.Log.Error("what a launcher left behind could not be ended", "workload", r.Key, "version", r.Version, "cause", err)
+	}
+}
+
 // runLog is the log that a launcher writes.
-func (l *Local) runLog(r record) string {
+func (l *Local) runLog(r record) string { return workload.RunLog(l.versionDir(r)) }
+
+func (l *Local) versionDir(r record) string {
 	kind, id, _ := strings.Cut(r.Key, "/")
-	return workload.RunLog(l.Layout.Version(workload.Kind(kind), id, r.Version))
+	return l.Layout.Version(workload.Kind(kind), id, r.Version)
 }
 
 // alive reports whether the launcher still runs, as far as can be told.

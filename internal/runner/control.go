@@ -92,7 +92,7 @@ func (l *launcher) answer(conn net.Conn) {
 
 // watch keeps the connection until the process ends, or the ingress does.
 func (l *launcher) watch(conn net.Conn) {
-	if writeMessage(conn, reply{}) != nil || conn.SetDeadline(time.Time{}) != nil {
+	if writeMessage(conn, reply{PID: l.process.PID()}) != nil || conn.SetDeadline(time.Time{}) != nil {
 		_ = conn.Close()
 		return
 	}

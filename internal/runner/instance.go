@@ -25,7 +25,8 @@ type Instance struct {
 	exit   confine.Exit
 }
 
-// vanished is how a process ended whose launcher did: the kernel ends it then.
+// vanished is how a process ended whose launcher did: the kernel ends it then,
+// and what it had started is ended by endLeftovers.
 var vanished = confine.Exit{Code: -1, Excess: "the process that looked after it was ended"}
 
 // watch connects to a launcher and follows it until its process has ended.
@@ -52,6 +53,7 @@ func (l *Local) watch(ctx context.Context, stateFile string, r record) (*Instanc
 		var last reply
 		if err := readMessage(conn, &last); err != nil || last.Exit == nil {
 			i.exit = vanished
+			l.endLeftovers(r, first.PID)
 			return
 		}
 		i.exit = *last.Exit

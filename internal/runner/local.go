@@ -142,9 +142,10 @@ func (l *Local) spec(r workload.Release, port uint16, name string) spec {
 	if orphan == workload.DefaultIdle {
 		orphan = l.IdleTimeout
 	}
+	policyName := fmt.Sprintf("%s-%s-%d-%s", r.Kind, r.ID, r.Version, name)
 	return spec{
 		Policy: confine.Policy{
-			Name: fmt.Sprintf("%s-%s-%d-%s", r.Kind, r.ID, r.Version, name), User: r.User,
+			Name: policyName, User: r.User,
 			ReadWrite: []string{code, workload.TempDir(r.Dir), r.Home}, ReadOnly: r.Artifact.Toolchain,
 			Bind: []uint16{port}, Connect: l.Egress, Limits: l.Limits,
 		},
@@ -154,6 +155,7 @@ func (l *Local) spec(r workload.Release, port uint16, name string) spec {
 		},
 		Record: record{
 			Key: r.Key(), Version: r.Version, Revision: r.Revision, Port: port, Started: time.Now().UTC(),
+			Name: policyName, User: r.User,
 		},
 		Log: workload.RunLog(r.Dir), LogBytes: l.LogBytes, Orphan: orphan,
 	}

@@ -42,6 +42,10 @@ type record struct {
 	Revision int64     `json:"revision"`
 	Port     uint16    `json:"port"`
 	Started  time.Time `json:"started"`
+	// Name and User are those of the policy: how to find what the process started
+	// when its launcher was killed.
+	Name string       `json:"name,omitempty"`
+	User confine.User `json:"user"`
 }
 
 // outcome is what a launcher says on its standard output: that the process runs,
@@ -67,9 +71,11 @@ const (
 )
 
 type reply struct {
-	Error   string        `json:"error,omitempty"`
-	Listens bool          `json:"listens,omitempty"`
-	Exit    *confine.Exit `json:"exit,omitempty"`
+	Error   string `json:"error,omitempty"`
+	Listens bool   `json:"listens,omitempty"`
+	// PID, in the first answer to watch, is the process's number.
+	PID  int           `json:"pid,omitempty"`
+	Exit *confine.Exit `json:"exit,omitempty"`
 }
 
 // maxLine bounds a message: the longest holds an environment.

@@ -20,6 +20,10 @@ function listen(port, host) {
 const tricks = {
   read: q => fs.readFileSync(q.get('path'), 'latin1').slice(0, 100),
   list: q => fs.readdirSync(q.get('path')).join(' '),
+  // The numbers of a process's open files are no secret to its own user; the files are.
+  descriptors: q => fs.readdirSync(q.get('path')).map(fd => {
+    try { return fs.readlinkSync(path.join(q.get('path'), fd)); } catch { return fs.readFileSync(path.join(q.get('path'), fd)).length; }
+  }).join(' '),
   write: q => { fs.writeFileSync(q.get('path'), 'hostile'); return 'written'; },
   link: q => { fs.symlinkSync(q.get('path'), 'trap'); return fs.readFileSync('trap', 'latin1').slice(0, 100); },
   connect: q => connect(Number(q.get('port'))),
