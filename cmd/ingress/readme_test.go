@@ -16,12 +16,13 @@ import (
 // TestEveryCommandOfTheREADME runs what a newcomer would paste, in order, in one
 // shell, and checks what each line promises behind an arrow.
 func TestEveryCommandOfTheREADME(t *testing.T) {
-	for _, program := range []string{"bash", "curl"} {
+	for _, program := range []string{"bash", "curl", "python3"} {
 		if _, err := exec.LookPath(program); err != nil {
 			skip(t, "there is no "+program+" here")
 		}
 	}
 	home := filepath.Dir(shortTempDir(t))
+	endAppsOf(t, home)
 	i := startIngressIn(t, filepath.Join(home, "m3o-ingress"), []string{"INGRESS_BOOTSTRAP_KEY="})
 	text, err := os.ReadFile("../../README.md")
 	if err != nil {
