@@ -3,6 +3,7 @@ package workload_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/url"
 	"sync"
 	"testing"
@@ -76,7 +77,7 @@ func (f *fixture) registry(kind workload.Kind) *workload.Registry {
 
 func (f *fixture) options() workload.Options {
 	return workload.Options{
-		DB: f.db, Sealer: f.sealer, Rules: rules{}, Now: f.clock.Now, Layout: f.layout, SwitchUser: true, MaxUpload: 1 << 20,
+		DB: f.db, Sealer: f.sealer, Rules: rules{}, Now: f.clock.Now, Layout: f.layout, SwitchUser: true, MaxUpload: 1 << 20, Log: slog.New(slog.DiscardHandler),
 		PublicURL: func(id string) string { return "https://" + id + ".example" },
 	}
 }
