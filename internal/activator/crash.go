@@ -3,6 +3,8 @@ package activator
 import (
 	"fmt"
 	"time"
+
+	"github.com/m3o/ingress/internal/workload"
 )
 
 // How crashes are judged.
@@ -66,15 +68,33 @@ func backoff(failures int) time.Duration {
 
 // watch waits for the end of an instance.
 func (a *Activator) watch(r *running) {
-	select {
-	case <-r.done:
-	case <-a.ctx.Done():
-		return
+	var notices <-chan string
+	if n, ok := r.instance.(workload.Noticer); ok {
+		notices = n.Notices()
+	}
+	for ended := false; !ended; {
+		select {
+		case <-r.done:
+			ended = true
+		case text := <-notices:
+			r.tell(text)
+		case <-a.ctx.Done():
+			return
+		}
 	}
 	r.transport.CloseIdleConnections()
 	r.e.mu.Lock()
 	defer r.e.mu.Unlock()
 	a.notice(r.e)
+}
+
+// tell notes what is wrong with an instance that goes on.
+func (r *running) tell(text string) {
+	r.e.mu.Lock()
+	defer r.e.mu.Unlock()
+	if r.e.current.Load() == r && r.e.state == workload.Ready {
+		r.e.enter(r.version, workload.Ready, text)
+	}
 }
 
 // notice deals with an instance that has ended by itself. e is locked.

@@ -100,6 +100,13 @@ func (p *Process) Signal(sig syscall.Signal) error {
 	return nil
 }
 
+// Notices tells nothing outside Linux: nothing is measured.
+func (p *Process) Notices() <-chan string {
+	none := make(chan string)
+	close(none)
+	return none
+}
+
 // Kill ends the process group. Descendants that left it go on.
 func (p *Process) Kill() { _ = unix.Kill(-p.PID(), unix.SIGKILL) }
 

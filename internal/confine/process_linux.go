@@ -24,6 +24,7 @@ type Process struct {
 	left       error
 
 	watchers sync.WaitGroup
+	notices  chan string
 
 	mu sync.Mutex
 	// excess says which limit it went over.
@@ -65,6 +66,12 @@ func (p *Process) Signal(sig syscall.Signal) error {
 	}
 	return nil
 }
+
+// Notices tells what is wrong with a process that goes on, in words fit for its
+// owner: that it wants more of the processors than it may have, for long. An empty
+// one takes the one before back. Only the latest is kept for who does not listen.
+// The channel is closed when the process has ended.
+func (p *Process) Notices() <-chan string { return p.notices }
 
 // Kill ends everything of the tree and returns when nothing of it runs any
 // more. What the kernel itself holds, such as a process waiting for a disk that
@@ -129,6 +136,7 @@ func (p *Process) exceed(reason string) {
 func (p *Process) finish(waited error) {
 	close(p.over)
 	p.watchers.Wait()
+	close(p.notices)
 	starved := p.tree.groups.starved() > p.tree.groups.before
 	err := errors.Join(waited, p.tree.end())
 

@@ -31,6 +31,7 @@ func Start(p Policy, c Command) (*Process, error) {
 	process := &Process{
 		policy: p, tree: newTree(groups), started: time.Now(),
 		done: make(chan struct{}), over: make(chan struct{}),
+		notices: make(chan string, 1),
 	}
 	started := make(chan error)
 	go process.run(c, started)

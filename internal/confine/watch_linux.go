@@ -24,6 +24,7 @@ func (p *Process) watch() {
 	defer tick.Stop()
 	var refused int64
 	crowded := 0
+	var strain strain
 	for {
 		select {
 		case <-p.over:
@@ -44,6 +45,7 @@ func (p *Process) watch() {
 			p.exceed(reason)
 			return
 		}
+		strain.look(p)
 	}
 }
 

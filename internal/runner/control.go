@@ -92,11 +92,12 @@ func (l *launcher) answer(conn net.Conn) {
 
 // watch keeps the connection until the process ends, or the ingress does.
 func (l *launcher) watch(conn net.Conn) {
-	if writeMessage(conn, reply{PID: l.process.PID()}) != nil || conn.SetDeadline(time.Time{}) != nil {
+	l.mu.Lock()
+	if writeMessage(conn, reply{PID: l.process.PID(), Notice: l.notice}) != nil || conn.SetDeadline(time.Time{}) != nil {
+		l.mu.Unlock()
 		_ = conn.Close()
 		return
 	}
-	l.mu.Lock()
 	l.watchers[conn] = true
 	if l.orphaned != nil {
 		l.orphaned.Stop()
@@ -129,6 +130,19 @@ func (l *launcher) setOrphaned() {
 			l.stop(stopGrace)
 		}
 	})
+}
+
+// notify passes on what is wrong with the process, until it has ended.
+func (l *launcher) notify() {
+	for text := range l.process.Notices() {
+		l.mu.Lock()
+		l.notice = text
+		for conn := range l.watchers {
+			_ = conn.SetWriteDeadline(time.Now().Add(patience))
+			_ = writeMessage(conn, reply{Notice: text}) // as in announce
+		}
+		l.mu.Unlock()
+	}
 }
 
 // announce tells those who watch how the process ended.

@@ -2,6 +2,7 @@ package runner
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -18,11 +19,12 @@ import (
 // workload.Instance.
 type Instance struct {
 	record
-	socket string
-	log    string
-	watch  net.Conn
-	done   chan struct{}
-	exit   confine.Exit
+	socket  string
+	log     string
+	watch   net.Conn
+	done    chan struct{}
+	notices chan string
+	exit    confine.Exit
 }
 
 // vanished is how a process ended whose launcher did: the kernel ends it then,
@@ -31,13 +33,14 @@ var vanished = confine.Exit{Code: -1, Excess: "the process that looked after it 
 
 // watch connects to a launcher and follows it until its process has ended.
 func (l *Local) watch(ctx context.Context, stateFile string, r record) (*Instance, error) {
-	i := &Instance{record: r, socket: socketOf(stateFile), done: make(chan struct{})}
+	i := &Instance{record: r, socket: socketOf(stateFile), done: make(chan struct{}), notices: make(chan string, 1)}
 	conn, err := i.connect(ctx, request{Do: doWatch})
 	if err != nil {
 		return nil, err
 	}
 	var first reply
-	if err := readMessage(conn, &first); err != nil {
+	messages := json.NewDecoder(conn)
+	if err := messages.Decode(&first); err != nil {
 		_ = conn.Close()
 		return nil, err
 	}
@@ -50,16 +53,38 @@ func (l *Local) watch(ctx context.Context, stateFile string, r record) (*Instanc
 		defer close(i.done)
 		defer l.ports.give(r.Port)
 		defer conn.Close()
-		var last reply
-		if err := readMessage(conn, &last); err != nil || last.Exit == nil {
-			i.exit = vanished
-			l.endLeftovers(r, first.PID)
+		if exit := i.follow(first, messages); exit != nil {
+			i.exit = *exit
 			return
 		}
-		i.exit = *last.Exit
+		i.exit = vanished
+		l.endLeftovers(r, first.PID)
 	}()
 	return i, nil
 }
+
+// follow reads what the launcher says until it says how the process ended, or
+// says nothing any more. A notice takes the place of one that nobody has read.
+func (i *Instance) follow(message reply, messages *json.Decoder) *confine.Exit {
+	for now := ""; message.Exit == nil; {
+		if message.Notice != now {
+			now = message.Notice
+			select {
+			case <-i.notices:
+			default:
+			}
+			i.notices <- now
+		}
+		message = reply{}
+		if messages.Decode(&message) != nil {
+			return nil
+		}
+	}
+	return message.Exit
+}
+
+// Notices implements workload.Noticer.
+func (i *Instance) Notices() <-chan string { return i.notices }
 
 // connect sends a request on a connection of its own.
 func (i *Instance) connect(ctx context.Context, r request) (net.Conn, error) {

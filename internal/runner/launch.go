@@ -90,6 +90,7 @@ func supervise(stateFile string, s spec, stdout io.WriteCloser) error {
 		return err
 	}
 	go l.serve()
+	go l.notify()
 	if err := writeMessage(stdout, outcome{}); err != nil {
 		// The ingress ended in between, and may not have seen the state file yet when
 		// it starts again: nobody would ever find this process.
@@ -118,6 +119,7 @@ type launcher struct {
 	mu       sync.Mutex
 	watchers map[net.Conn]bool
 	orphaned *time.Timer
+	notice   string
 	stopping sync.Once
 }
 

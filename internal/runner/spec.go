@@ -74,8 +74,11 @@ type reply struct {
 	Error   string `json:"error,omitempty"`
 	Listens bool   `json:"listens,omitempty"`
 	// PID, in the first answer to watch, is the process's number.
-	PID  int           `json:"pid,omitempty"`
-	Exit *confine.Exit `json:"exit,omitempty"`
+	PID int `json:"pid,omitempty"`
+	// Notice, in the first answer to watch and in every later one that is not the
+	// last, is what confine.Process.Notices says at that time.
+	Notice string        `json:"notice,omitempty"`
+	Exit   *confine.Exit `json:"exit,omitempty"`
 }
 
 // maxLine bounds a message: the longest holds an environment.

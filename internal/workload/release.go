@@ -117,6 +117,13 @@ type Instance interface {
 	Stop(ctx context.Context, grace time.Duration) error
 }
 
+// Noticer is an Instance that tells what is wrong with it while it goes on.
+type Noticer interface {
+	// Notices gives sentences fit for the owner. An empty one says that what the one
+	// before told is over.
+	Notices() <-chan string
+}
+
 // Runner turns a release into something running with an address: processes of
 // this machine today, a cluster later. Its methods are safe for concurrent use.
 type Runner interface {
