@@ -193,3 +193,36 @@ func testRunaway(t *testing.T, i *ingress, what, reason string) {
 		t.Errorf("the neighbour's status: %v", s)
 	}
 }
+
+// A launcher that is killed takes its app with it, also what does not end with the
+// app's first process, and the app is started again. So it is when the ingress has
+// been killed before.
+func TestAKilledLauncherLeavesNothing(t *testing.T) {
+	dir := shortTempDir(t)
+	endAppsOf(t, dir)
+	i := startIngressIn(t, dir, nil)
+	i.deployed("app", "run", "hello", "--dir", nodeApp(t, "one"))
+	for _, ingressToo := range []bool{false, true} {
+		before := i.get(appURL("hello", "/pid")).body
+		pid, err := strconv.Atoi(before)
+		if err != nil {
+			t.Fatalf("its pid is %q", before)
+		}
+		if ingressToo {
+			i.kill()
+		}
+		for _, launcher := range launchers(t, dir) {
+			if err := syscall.Kill(launcher, syscall.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if ingressToo {
+			i = startIngressIn(t, dir, nil)
+		}
+		within(t, "end of the app's process", func() bool { return syscall.Kill(pid, 0) != nil })
+		within(t, "the app to be back", func() bool {
+			a := i.get(appURL("hello", "/pid"))
+			return a.status == 200 && a.body != before
+		})
+	}
+}

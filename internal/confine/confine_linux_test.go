@@ -398,3 +398,30 @@ func TestLauncherStaysHealthy(t *testing.T) {
 		}
 	}
 }
+
+// What a launcher that was killed leaves is found by its groups, or by its session
+// and its environment.
+func TestEndLeftovers(t *testing.T) {
+	a := newApp(t, "left")
+	p, r := a.start("/bin/sh", "-c", `(exec sleep 600) & env -i /bin/sleep 601 & echo $!; wait`)
+	var child int
+	if _, err := fmt.Fscan(r, &child); err != nil {
+		t.Fatal(err)
+	}
+	remains := Remains{Name: a.policy.Name + "-other", User: a.policy.User, Env: []string{"TMPDIR=" + a.dir + "-other"}}
+	if err := EndLeftovers(remains); err != nil {
+		t.Fatal(err)
+	}
+	if q, ok := process(child); !ok || !q.alive() {
+		t.Fatal("the process of another tree was ended")
+	}
+	// Without its groups, as on a machine that has none.
+	remains.Env = []string{"TMPDIR=" + a.dir}
+	if err := EndLeftovers(remains); err != nil {
+		t.Fatal(err)
+	}
+	gone(t, child)
+	if exit := p.Wait(); exit.Signal != "SIGKILL" {
+		t.Errorf("its first process ended with %+v", exit)
+	}
+}
