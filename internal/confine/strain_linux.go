@@ -23,6 +23,8 @@ type strain struct {
 	last  time.Time
 	looks int
 	told  bool
+	// pauses are how often each thread, by its number, had waited at the last look.
+	pauses map[string]int64
 }
 
 // look is called by the watcher.
@@ -32,7 +34,7 @@ func (s *strain) look(p *Process) {
 	}
 	s.last = time.Now()
 	share := (p.policy.Limits.CPU + 999) / 1000
-	if !wants(descendants(os.Getpid(), p.tree), share) {
+	if s.busy(descendants(os.Getpid(), p.tree)) < share {
 		if s.looks = 0; s.told {
 			s.told = false
 			p.notify("")
@@ -41,7 +43,7 @@ func (s *strain) look(p *Process) {
 	}
 	if s.looks++; s.looks >= strainedLooks && !s.told {
 		s.told = true
-		p.notify(fmt.Sprintf("it has wanted all of the processor time that it may use (%s processors) for %v without a pause, and may not answer",
+		p.notify(fmt.Sprintf("it has wanted all of the processor time that it may use (processors: %s) for %v without a pause, and may not answer",
 			strconv.FormatFloat(float64(p.policy.Limits.CPU)/1000, 'f', -1, 64), strainedLooks*strainEvery))
 	}
 }
@@ -55,9 +57,16 @@ func (p *Process) notify(text string) {
 	p.notices <- text
 }
 
-// wants reports whether at least so many threads run or wait for a processor.
-// Those that a control group holds back count as running, too.
-func wants(list []proc, threads int) bool {
+// fewPauses is how often in strainEvery a thread may wait for something and still
+// count as one that does nothing but compute. A server waits for each connection.
+const fewPauses = 2
+
+// busy counts the threads that run, or wait for nothing but a processor, and have
+// hardly waited for anything else since the last call. Those that a control group
+// holds back count, too.
+func (s *strain) busy(list []proc) int {
+	pauses := map[string]int64{}
+	count := 0
 	for _, p := range list {
 		tasks := "/proc/" + strconv.Itoa(p.pid) + "/task"
 		entries, err := os.ReadDir(tasks)
@@ -65,18 +74,32 @@ func wants(list []proc, threads int) bool {
 			continue // it ended
 		}
 		for _, entry := range entries {
-			stat, err := os.ReadFile(tasks + "/" + entry.Name() + "/stat")
+			text, err := os.ReadFile(tasks + "/" + entry.Name() + "/status")
 			if err != nil {
 				continue
 			}
-			text := string(stat)
-			if strings.HasPrefix(text[strings.LastIndexByte(text, ')')+1:], " R") {
-				threads--
-			}
-			if threads <= 0 {
-				return true
+			running, paused := parseThread(string(text))
+			pauses[entry.Name()] = paused
+			if before, known := s.pauses[entry.Name()]; running && known && paused-before <= fewPauses {
+				count++
 			}
 		}
 	}
-	return false
+	s.pauses = pauses
+	return count
+}
+
+// parseThread reads /proc/PID/task/TID/status (proc_pid_status(5)): whether the
+// thread runs or could, and how often it has given up a processor by itself.
+func parseThread(status string) (running bool, paused int64) {
+	for line := range strings.Lines(status) {
+		name, value, _ := strings.Cut(line, ":")
+		switch name {
+		case "State":
+			running = strings.HasPrefix(strings.TrimSpace(value), "R")
+		case "voluntary_ctxt_switches":
+			paused, _ = strconv.ParseInt(strings.TrimSpace(value), 10, 64) // what the kernel writes is a number
+		}
+	}
+	return running, paused
 }
