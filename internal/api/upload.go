@@ -67,7 +67,7 @@ func uploadTypes() []string {
 // read from a stranger, and one who waits for "100 Continue" is spared sending
 // what would be refused.
 func (h *Handler) serveUpload(w http.ResponseWriter, r *http.Request, c call) {
-	if failed := checkUpload(w.Header(), r); failed != nil {
+	if failed := takeUpload(w.Header(), r); failed != nil {
 		h.fail(w, c, failed)
 		return
 	}
@@ -87,7 +87,7 @@ func (h *Handler) serveUpload(w http.ResponseWriter, r *http.Request, c call) {
 }
 
 // checkUpload refuses what says of itself that it is no upload.
-func checkUpload(header http.Header, r *http.Request) *Error {
+func takeUpload(header http.Header, r *http.Request) *Error {
 	if r.Method != http.MethodPost && r.Method != http.MethodPut {
 		header.Set("Allow", "POST, PUT, OPTIONS")
 		return newError("v1", http.StatusMethodNotAllowed, "Method %s is not allowed, use POST", r.Method)

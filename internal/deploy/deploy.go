@@ -26,6 +26,7 @@ type Registry interface {
 	Prune(ctx context.Context, id string, keep int) ([]int64, error)
 	Kept(ctx context.Context) (workload.Kept, error)
 	UploadFile(tenant, upload string) (string, error)
+	PruneTenantUploads(ctx context.Context, tenant string) error
 	CredentialFor(ctx context.Context, tenant, host string) (workload.Credential, bool, error)
 	LearnHost(ctx context.Context, tenant, host, knownHosts string) error
 }

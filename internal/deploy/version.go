@@ -25,6 +25,7 @@ func (d *Deployer) deploy(ctx context.Context, s subject, job workload.Job) {
 	v := &deployment{Deployer: d, subject: s, registry: d.Registries[s.kind], job: job}
 	log := d.Log.With("workload", s.key(), "version", job.Version.Number)
 	err := v.run(ctx)
+	defer v.pruneUploads()
 	switch {
 	case err == nil:
 		log.Info("deployed", "restart", job.Restart)
@@ -33,7 +34,7 @@ func (d *Deployer) deploy(ctx context.Context, s subject, job workload.Job) {
 	case errors.Is(err, workload.ErrNotFound), errors.Is(context.Cause(ctx), errGone):
 		return // its removal clears up
 	case errors.Is(context.Cause(ctx), errSuperseded):
-		v.end(workload.Stopped, "superseded by a newer version")
+		v.discard() // that it is superseded is stored by whoever asked for the newer one
 	case ctx.Err() != nil:
 		return // the ingress ends; the next one begins again
 	default:
@@ -43,7 +44,7 @@ func (d *Deployer) deploy(ctx context.Context, s subject, job workload.Job) {
 		} else {
 			log.Error("deploy failed", "error", err)
 		}
-		v.end(workload.Failed, reason)
+		v.fail(reason)
 	}
 }
 
@@ -258,26 +259,45 @@ func (v *deployment) advance(ctx context.Context, state workload.State) error {
 // endTimeout bounds storing how a deploy ended.
 const endTimeout = 10 * time.Second
 
-// end stores that the version will not run, and gives its disk back. After a
+// fail stores that the version will not run, and gives its disk back. After a
 // restart that failed it runs on as it was, with the environment it had.
-func (v *deployment) end(state workload.State, reason string) {
+func (v *deployment) fail(reason string) {
 	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
 	defer cancel()
 	var err error
 	if v.job.Restart {
 		err = v.registry.RestartFailed(ctx, v.id, v.job.Version.Number, v.release.Revision, reason)
 	} else {
-		err = v.registry.Advance(ctx, v.id, v.job.Version.Number, state, reason, func(to *workload.Version) { to.Steps = v.steps })
+		err = v.registry.Advance(ctx, v.id, v.job.Version.Number, workload.Failed, reason, func(to *workload.Version) { to.Steps = v.steps })
 	}
-	if err != nil && !errors.Is(err, workload.ErrNotFound) {
+	if err != nil && !errors.Is(err, workload.ErrNotFound) && !errors.Is(err, workload.ErrSuperseded) {
 		v.Log.Error("what became of a deploy could not be stored", "workload", v.key(), "version", v.job.Version.Number, "error", err)
 		return
 	}
+	v.discard()
+}
+
+// discard removes the code of a version that will not run, unless it was built
+// before this deploy and can be rolled back to.
+func (v *deployment) discard() {
 	if v.release.Dir == "" || v.job.Version.Built() {
 		return
 	}
 	if err := confine.Remove(workload.CodeDir(v.release.Dir)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		v.Log.Error("the folder of a failed deploy could not be removed", "workload", v.key(), "error", err)
+	}
+}
+
+// pruneUploads removes the archive a version was made of, and those of versions
+// before it that were never begun.
+func (v *deployment) pruneUploads() {
+	if v.job.Version.Source.Upload == "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
+	defer cancel()
+	if err := v.registry.PruneTenantUploads(ctx, v.job.Tenant); err != nil {
+		v.Log.Error("uploads that were deployed could not be removed", "tenant", v.job.Tenant, "error", err)
 	}
 }
 

@@ -33,7 +33,7 @@ const (
 // after an error nothing is left of it. What is too large for one upload or for
 // the tenant's quota is a *QuotaError.
 func (r *Registry) AddUpload(ctx context.Context, caller api.Caller, body io.Reader) (id string, size int64, err error) {
-	if err := r.pruneUploads(ctx, caller.Tenant); err != nil {
+	if err := r.PruneTenantUploads(ctx, caller.Tenant); err != nil {
 		return "", 0, err
 	}
 	id = strings.ToLower(rand.Text())
@@ -172,8 +172,10 @@ func validUpload(id string) bool {
 	return len(id) == uploadIDLength && strings.IndexFunc(id, notAlphanumeric) < 0
 }
 
-// checkUpload returns an *InvalidError unless the tenant has the upload.
-func (r *Registry) checkUpload(ctx context.Context, tx *store.Tx, tenant, id string) error {
+// takeUpload returns an *InvalidError unless the tenant has the upload. It is kept
+// for the versions that wait for it and no longer from then on, also when these
+// are deleted: its age is no reason any more.
+func (r *Registry) takeUpload(ctx context.Context, tx *store.Tx, tenant, id string) error {
 	var complete bool
 	err := tx.QueryRowContext(ctx, "SELECT complete FROM uploads WHERE id = $1 AND tenant = $2", id, tenant).Scan(&complete)
 	if store.IsNoRows(err) || err == nil && !complete {
@@ -181,6 +183,9 @@ func (r *Registry) checkUpload(ctx context.Context, tx *store.Tx, tenant, id str
 	}
 	if err != nil {
 		return fmt.Errorf("find an upload: %w", err)
+	}
+	if _, err := tx.ExecContext(ctx, "UPDATE uploads SET created = 0 WHERE id = $1", id); err != nil {
+		return fmt.Errorf("take an upload: %w", err)
 	}
 	return nil
 }
@@ -194,14 +199,15 @@ func (r *Registry) PruneUploads(ctx context.Context) error {
 		return fmt.Errorf("prune uploads: %w", err)
 	}
 	for _, e := range entries {
-		if err := r.pruneUploads(ctx, e.Name()); err != nil {
+		if err := r.PruneTenantUploads(ctx, e.Name()); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (r *Registry) pruneUploads(ctx context.Context, tenant string) error {
+// PruneTenantUploads is PruneUploads for one tenant.
+func (r *Registry) PruneTenantUploads(ctx context.Context, tenant string) error {
 	limit := r.now().Add(-keepUpload)
 	old, err := r.uploads(ctx, `SELECT u.id FROM uploads u WHERE u.tenant = $1
 		AND (u.created < $2 OR EXISTS (SELECT 1 FROM workload_versions v WHERE v.upload = u.id))

@@ -45,7 +45,7 @@ func (r *Registry) addVersion(ctx context.Context, tx *store.Tx, caller api.Call
 		return err
 	}
 	if source.Upload != "" {
-		if err := r.checkUpload(ctx, tx, caller.Tenant, source.Upload); err != nil {
+		if err := r.takeUpload(ctx, tx, caller.Tenant, source.Upload); err != nil {
 			return err
 		}
 	}
