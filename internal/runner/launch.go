@@ -105,6 +105,7 @@ func supervise(stateFile string, s spec, stdout io.WriteCloser) error {
 	}()
 	exit := l.process.Wait()
 	l.printed.Wait()
+	l.close(stateFile) // whoever hears of the end finds nothing left
 	l.announce(exit)
 	return nil
 }
