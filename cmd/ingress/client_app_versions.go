@@ -40,7 +40,7 @@ func printSteps[S step](c *client, steps []S) error {
 	}
 	shown := &table{header: []string{"STEP", "STARTED", "TOOK", "DETAIL"}}
 	for _, s := range steps {
-		shown.add(s.GetName(), c.stamp(s.GetStarted()), s.GetTook(), s.GetDetail())
+		shown.add(s.GetName(), c.stamp(s.GetStarted()), tookShortly(s.GetTook()), s.GetDetail())
 	}
 	return c.printTable(shown, "")
 }

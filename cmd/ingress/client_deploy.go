@@ -252,6 +252,15 @@ func (t *tail) failed(ctx context.Context, at standing) error {
 	return nil
 }
 
+// tookShortly writes the length of a step for people, or nothing while it goes on.
+func tookShortly(took string) string {
+	d, err := time.ParseDuration(took)
+	if err != nil {
+		return took
+	}
+	return shortly(d)
+}
+
 // shortly writes a duration for people.
 func shortly(d time.Duration) string {
 	switch {

@@ -36,10 +36,11 @@ type running struct {
 	stdout io.ReadCloser
 	output *os.File
 	errors strings.Builder
+	task   workload.Task
 }
 
 func (l *Local) begin(t workload.Task) (*running, error) {
-	p := &running{cmd: exec.Command(l.Executable, Subcommand, "-")}
+	p := &running{task: t, cmd: exec.Command(l.Executable, Subcommand, "-")}
 	p.cmd.Env = []string{}
 	p.cmd.Dir = filepath.Clean(l.Layout.Data)
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
@@ -96,6 +97,10 @@ func (p *running) finish(ctx context.Context, to io.Writer) (confine.Exit, error
 	var o outcome
 	answered := readMessage(p.stdout, &o)
 	_ = p.stdin.Close()
+	if answered != nil {
+		// Its launcher is gone; what the task had started may hold the pipe open.
+		answered = errors.Join(answered, confine.EndLeftovers(confine.Remains{Name: p.task.Name, User: p.task.User}))
+	}
 	copyErr := <-copied
 	waited := p.wait()
 	switch {
