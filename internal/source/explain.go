@@ -25,6 +25,10 @@ func explain(j job, said string) error {
 			return describeFailure(j, s.reason, said)
 		}
 	}
+	if strings.TrimSpace(said) == "" && j.Repo.URL.Scheme != "file" {
+		// git is ended by SIGPIPE when it writes to a server that is gone.
+		return describeFailure(j, Unreachable, said)
+	}
 	return describeFailure(j, Failed, said)
 }
 

@@ -268,6 +268,13 @@ func FuzzIgnore(f *testing.F) {
 	})
 }
 
+// Without memory, each star would multiply the time by the length of the text.
+func TestPatternsOfManyStarsEnd(t *testing.T) {
+	if wild(strings.Repeat("*a", 100), strings.Repeat("a", 1000)+"b", true) || wild(strings.Repeat("**/a*/", 100)+"b", strings.Repeat("a/", 300)+"c", true) {
+		t.Error("it matched")
+	}
+}
+
 func FuzzWild(f *testing.F) {
 	f.Add("a*b", "aab", true)
 	f.Add(strings.Repeat("*a", 50), strings.Repeat("a", 100)+"b", false)

@@ -57,10 +57,6 @@ func (m matcher) from(p, t, start int) bool {
 
 // star matches from a star on.
 func (m matcher) star(p, t, start int) bool {
-	key := [2]int{p, t}
-	if m.seen[key] {
-		return false
-	}
 	first := p
 	for p < len(m.pattern) && m.pattern[p] == '*' {
 		p++
@@ -69,11 +65,14 @@ func (m matcher) star(p, t, start int) bool {
 	if m.paths && p-first > 1 && (first == start || m.pattern[first-1] == '/') &&
 		(p == len(m.pattern) || m.pattern[p] == '/' || strings.HasPrefix(m.pattern[p:], `\/`)) {
 		slashes = true
-		if p < len(m.pattern) && m.pattern[p] == '/' && m.from(p+1, t, p+1) {
+		if p < len(m.pattern) && m.pattern[p] == '/' && m.fresh(-p, t) && m.from(p+1, t, p+1) {
 			return true
 		}
 	}
 	for ; t <= len(m.text); t++ {
+		if !m.fresh(p, t) {
+			return false // and so did all that follows
+		}
 		if m.from(p, t, p) {
 			return true
 		}
@@ -81,8 +80,18 @@ func (m matcher) star(p, t, start int) bool {
 			break
 		}
 	}
-	m.seen[key] = true
 	return false
+}
+
+// fresh reports whether a place is reached for the first time. What was tried from
+// there before did not match, or the match would be over.
+func (m matcher) fresh(p, t int) bool {
+	key := [2]int{p, t}
+	if m.seen[key] {
+		return false
+	}
+	m.seen[key] = true
+	return true
 }
 
 // class matches one byte with the "[…]" that a pattern begins with. It returns
