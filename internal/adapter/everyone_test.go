@@ -162,16 +162,18 @@ func TestAFunctionThatFailsIsAnAnswerAndALogLineAndLivesOn(t *testing.T) {
 		if got := p.get(t, "/x"); got.body != "GET /x" {
 			t.Errorf("then %+v", got)
 		}
-		if log := p.out.String(); strings.Count(log, "on purpose") < 3 || !strings.Contains(log, "main.py") && !strings.Contains(log, "index.js") && !strings.Contains(log, "main.go") {
-			t.Errorf("the log does not say what failed and where: %s", log)
-		}
+		eventually(t, "the log says what failed, each time", func() bool { return strings.Count(p.out.String(), "on purpose") >= 3 })
+		eventually(t, "the log says where", func() bool {
+			log := p.out.String()
+			return strings.Contains(log, "main.py") || strings.Contains(log, "index.js") || strings.Contains(log, "main.go")
+		})
 	})
 }
 
 func TestWhatAFunctionPrintsIsOutAtOnce(t *testing.T) {
 	forEveryone(t, func(t *testing.T, p *process) {
 		p.get(t, "/print")
-		eventually(t, "it is printed", func() bool { return strings.Contains(p.out.String(), "printed\n") })
+		p.says(t, "printed\n")
 	})
 }
 
@@ -303,12 +305,12 @@ func TestABodyThatIsTooLongIsRefused(t *testing.T) {
 	for _, tool := range []toolchain{node, python, flask} {
 		t.Run(tool.name, func(t *testing.T) {
 			p := start(t, tool, tried[tool.runtime], entrypointOf(tool))
-			whole := strings.NewReader(strings.Repeat("x", size))
-			if got := p.send(t, "POST", "/length", nil, whole); got.status != 413 {
+			// A reader each: the answer may come while the request is still being sent.
+			whole := strings.Repeat("x", size)
+			if got := p.send(t, "POST", "/length", nil, strings.NewReader(whole)); got.status != 413 {
 				t.Errorf("with a length: %+v", got)
 			}
-			whole.Reset(strings.Repeat("x", size))
-			if got := p.send(t, "POST", "/length", nil, bufio.NewReader(whole)); got.status != 413 {
+			if got := p.send(t, "POST", "/length", nil, bufio.NewReader(strings.NewReader(whole))); got.status != 413 {
 				t.Errorf("in chunks: %+v", got)
 			}
 			if got := p.get(t, "/x"); got.body != "GET /x" {

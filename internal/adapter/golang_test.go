@@ -61,9 +61,8 @@ func Fails(w http.ResponseWriter, r *http.Request) {
 	if !p.breaksOff("/") {
 		t.Error("an answer that failed half-way ended as if it were whole")
 	}
-	eventually(t, "the log says what and where", func() bool {
-		return strings.Contains(p.out.String(), "half-way") && strings.Contains(p.out.String(), "main.go:14")
-	})
+	p.says(t, "half-way")
+	p.says(t, "main.go:14")
 }
 
 func TestGoSaysWhatIsWrongWithTheSource(t *testing.T) {

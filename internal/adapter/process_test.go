@@ -295,3 +295,10 @@ func (p *process) breaksOff(path string) bool {
 	_, err = io.ReadAll(res.Body)
 	return err != nil
 }
+
+// says waits until the process has printed a text: what it prints comes through
+// a pipe, at times after the answer.
+func (p *process) says(t testing.TB, text string) {
+	t.Helper()
+	eventually(t, "it prints "+text, func() bool { return strings.Contains(p.out.String(), text) })
+}

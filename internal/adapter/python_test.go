@@ -138,9 +138,7 @@ func TestPythonFunctionsFindWhatTheyKnowFromFlask(t *testing.T) {
 		t.Error("an answer that failed half-way ended as if it were whole")
 	}
 	for _, said := range []string{"the function returned None", "returned a int", "tuple of 4", "has a line's end", "half-way"} {
-		if !strings.Contains(p.out.String(), said) {
-			t.Errorf("the log does not say %q", said)
-		}
+		p.says(t, said)
 	}
 }
 
