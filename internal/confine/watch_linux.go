@@ -36,7 +36,7 @@ func (p *Process) watch() {
 			refused = now
 			crowded++
 		} else {
-			crowded = 0
+			crowded = max(crowded-1, 0)
 		}
 		if reason == "" && crowded >= crowdedLooks {
 			reason = p.processesExcess()
@@ -49,10 +49,10 @@ func (p *Process) watch() {
 	}
 }
 
-// crowdedLooks is at how many looks in a row a tree that may not have more
-// processes has tried to, before it is ended: for five seconds. One that reaches
-// the limit for a moment is only refused; one that never stops trying does
-// nothing else any more.
+// crowdedLooks is at how many looks more than not a tree that may not have more
+// processes has tried to, before it is ended: for five seconds, or longer when it
+// pauses in between. One that reaches the limit for a moment is only refused; one
+// that never stops trying does nothing else any more.
 const crowdedLooks = int(5 * time.Second / watchEvery)
 
 func (p *Process) processesExcess() string {
