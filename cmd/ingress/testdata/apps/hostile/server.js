@@ -41,7 +41,7 @@ const tricks = {
 
 // What does not end by itself: the answer goes out first.
 const runaways = {
-  forks: () => { for (;;) spawn('sleep', ['600']).on('error', () => {}); },
+  forks: () => { for (;;) spawn('sleep', ['600'], { stdio: 'ignore' }).on('error', () => {}); },
   memory: () => { const held = []; for (;;) held.push(Buffer.alloc(16 << 20, 1)); },
   disk: () => { const out = fs.openSync('fill', 'w'), chunk = Buffer.alloc(4 << 20, 1); for (;;) fs.writeSync(out, chunk); },
   files: () => { for (let n = 0; ; n++) fs.writeFileSync('fill-' + n, Buffer.alloc(1 << 20, 1)); },
