@@ -59,7 +59,7 @@ func binary(t testing.TB) string {
 
 // deadline bounds every wait for the program; it is long because machines are
 // slow, and never reached when all is well.
-const deadline = 60 * time.Second
+const deadline = 4 * time.Minute
 
 // ingress is a running program.
 type ingress struct {
