@@ -61,11 +61,15 @@ func (l *Local) adopt(ctx context.Context, stateFile string) (*Instance, error) 
 	}
 	ctx, cancel := context.WithTimeout(ctx, adoptTimeout)
 	defer cancel()
+	// Before it is watched: the watch gives the port back when the process ends.
+	claimed := l.ports.claim(r.Port)
 	i, err := l.watch(ctx, stateFile, r)
 	if err == nil {
-		l.ports.claim(r.Port)
 		i.log = l.runLog(r)
 		return i, nil
+	}
+	if claimed {
+		l.ports.give(r.Port)
 	}
 	if r.Born == "" || !r.alive() {
 		l.endLeftovers(r, 0)
