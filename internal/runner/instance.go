@@ -144,12 +144,17 @@ func (i *Instance) Exit() confine.Exit { return i.exit }
 // Stop implements workload.Instance.
 func (i *Instance) Stop(ctx context.Context, grace time.Duration) error {
 	if _, err := i.ask(ctx, request{Do: doStop, Grace: grace}); err != nil {
+		// A launcher whose process ended may be gone before it answers; the watch tells
+		// within moments whether that is why.
+		late := time.NewTimer(patience)
+		defer late.Stop()
 		select {
 		case <-i.done:
 			return nil
-		default:
-			return fmt.Errorf("stop version %d of %s: %w", i.Version(), i.Key(), err)
+		case <-ctx.Done():
+		case <-late.C:
 		}
+		return fmt.Errorf("stop version %d of %s: %w", i.Version(), i.Key(), err)
 	}
 	select {
 	case <-i.done:
