@@ -106,22 +106,23 @@ func (l *launcher) watch(conn net.Conn) {
 	_, _ = conn.Read(make([]byte, 1)) // the ingress says nothing; it only ends
 	l.mu.Lock()
 	delete(l.watchers, conn)
-	alone := len(l.watchers) == 0
-	l.mu.Unlock()
-	_ = conn.Close()
-	if alone {
+	if len(l.watchers) == 0 {
 		l.setOrphaned()
 	}
+	l.mu.Unlock()
+	_ = conn.Close()
 }
 
 // setOrphaned begins the time after which a process that no ingress watches is
-// stopped: nobody can visit it then, as if it were idle.
+// stopped: nobody can visit it then, as if it were idle. It is called with l.mu
+// held, so that a watcher who comes meanwhile finds the timer it has to stop.
 func (l *launcher) setOrphaned() {
 	if l.spec.Orphan <= 0 {
 		return
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	if l.orphaned != nil {
+		l.orphaned.Stop()
+	}
 	l.orphaned = time.AfterFunc(l.spec.Orphan, func() {
 		l.mu.Lock()
 		alone := len(l.watchers) == 0

@@ -48,7 +48,7 @@ func Launch(args []string, stdin io.Reader, stdout io.WriteCloser) int {
 	if s.Attached {
 		err = runTask(s, stdin, stdout)
 	} else {
-		err = supervise(args[0], s, stdout)
+		err = supervise(args[0], s, stdin, stdout)
 	}
 	if err != nil {
 		// Whoever started it may be gone; then nobody misses the answer.
@@ -80,8 +80,8 @@ func runTask(s spec, stdin io.Reader, stdout io.Writer) error {
 }
 
 // supervise starts a process and stays with it until it has ended.
-func supervise(stateFile string, s spec, stdout io.WriteCloser) error {
-	l := &launcher{spec: s, watchers: make(map[net.Conn]bool)}
+func supervise(stateFile string, s spec, stdin io.Reader, stdout io.WriteCloser) error {
+	l := &launcher{spec: s, watchers: make(map[net.Conn]bool), handed: make(chan struct{})}
 	if err := l.listen(stateFile); err != nil {
 		return err
 	}
@@ -91,11 +91,8 @@ func supervise(stateFile string, s spec, stdout io.WriteCloser) error {
 	}
 	go l.serve()
 	go l.notify()
-	if err := writeMessage(stdout, outcome{}); err != nil {
-		// The ingress ended in between, and may not have seen the state file yet when
-		// it starts again: nobody would ever find this process.
-		l.process.Kill()
-	}
+	go l.handOver(stdin)
+	_ = writeMessage(stdout, outcome{}) // an ingress that is gone hands nothing over
 	_ = stdout.Close()
 	ended := make(chan os.Signal, 1)
 	signal.Notify(ended, syscall.SIGTERM)
@@ -105,9 +102,20 @@ func supervise(stateFile string, s spec, stdout io.WriteCloser) error {
 	}()
 	exit := l.process.Wait()
 	l.printed.Wait()
+	<-l.handed         // who started it hears how it ended, however soon that was
 	l.close(stateFile) // whoever hears of the end finds nothing left
 	l.announce(exit)
 	return nil
+}
+
+// handOver waits for the word that the ingress watches. Without it, because the
+// ingress ended or gave the start up, nobody may ever look for the process.
+func (l *launcher) handOver(stdin io.Reader) {
+	defer close(l.handed)
+	var r request
+	if err := readMessage(stdin, &r); err != nil || r.Do != doKeep {
+		l.process.Kill()
+	}
 }
 
 // launcher is the parent of one process.
@@ -116,12 +124,14 @@ type launcher struct {
 	process  *confine.Process
 	printed  sync.WaitGroup // until all the process printed is in the log
 	listener net.Listener
+	handed   chan struct{} // closed when the ingress watches, or never will
 
 	mu       sync.Mutex
 	watchers map[net.Conn]bool
 	orphaned *time.Timer
 	notice   string
-	stopping sync.Once
+	killing  *time.Timer // from the first stop on
+	killAt   time.Time
 }
 
 // start starts the process with its log.
@@ -147,6 +157,8 @@ func (l *launcher) start() error {
 		defer from.Close()
 		_, _ = io.Copy(patient{log}, from) // reading a pipe fails only at its end
 	})
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.setOrphaned()
 	return nil
 }
@@ -160,10 +172,19 @@ func (p patient) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// stop asks the process to end, and ends it after grace. Later calls do nothing.
+// stop asks the process to end, and ends it after grace. Later calls can only make
+// its end come sooner.
 func (l *launcher) stop(grace time.Duration) {
-	l.stopping.Do(func() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	at := time.Now().Add(grace)
+	if l.killing == nil {
 		_ = l.process.Signal(syscall.SIGTERM) // an error means that it has ended
-		time.AfterFunc(grace, l.process.Kill)
-	})
+		l.killing, l.killAt = time.AfterFunc(grace, l.process.Kill), at
+		return
+	}
+	if at.Before(l.killAt) {
+		l.killing.Reset(grace)
+		l.killAt = at
+	}
 }

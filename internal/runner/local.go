@@ -125,14 +125,17 @@ func (l *Local) launch(ctx context.Context, r workload.Release, port uint16) (*I
 	stateFile := l.stateFile(name)
 	s := l.spec(r, port, name)
 	s.Record.Nonce = nonce
-	if err := l.spawn(ctx, stateFile, s); err != nil {
+	stdin, err := l.spawn(ctx, stateFile, s)
+	if err != nil {
 		return nil, err
 	}
+	defer stdin.Close() // on which a launcher that was not told to keep its process ends it
 	i, err := l.watch(ctx, stateFile, s.Record)
 	if err != nil {
 		return nil, fmt.Errorf("reach the launcher of %s: %w", r.Key(), err)
 	}
 	i.log = s.Log
+	_ = writeMessage(stdin, request{Do: doKeep}) // a launcher that is gone shows on the watch
 	return i, nil
 }
 
@@ -178,45 +181,49 @@ func environment(r workload.Release, port uint16) []string {
 	return list
 }
 
-// spawn starts a launcher and returns once it has said that its process runs. The
+// spawn starts a launcher and returns its standard input once it has said that its
+// process runs: the launcher keeps that only if it is told to. The
 // launcher shares nothing with this process: no session, no descriptor, no
 // environment.
-func (l *Local) spawn(ctx context.Context, stateFile string, s spec) error {
+func (l *Local) spawn(ctx context.Context, stateFile string, s spec) (io.WriteCloser, error) {
 	cmd := exec.Command(l.Executable, Subcommand, stateFile)
 	cmd.Env = []string{}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	stderr, err := os.OpenFile(filepath.Join(l.runDir(), "launcher.log"), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
-		return fmt.Errorf("open the log of launchers: %w", err)
+		return nil, fmt.Errorf("open the log of launchers: %w", err)
 	}
 	defer stderr.Close()
 	cmd.Stderr = stderr
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
-		return fmt.Errorf("start a launcher: %w", err)
+		return nil, fmt.Errorf("start a launcher: %w", err)
 	}
 	answer, to, err := os.Pipe()
 	if err != nil {
-		return fmt.Errorf("start a launcher: %w", err)
+		return nil, fmt.Errorf("start a launcher: %w", err)
 	}
 	defer answer.Close()
 	cmd.Stdout = to
 	err = cmd.Start()
 	_ = to.Close() // the launcher has its own
 	if err != nil {
-		return fmt.Errorf("start a launcher: %w", err)
+		return nil, fmt.Errorf("start a launcher: %w", err)
 	}
 	l.launchers.Go(func() { _ = cmd.Wait() }) // what it ran is told of its end elsewhere
-	err = writeMessage(stdin, s)
-	_ = stdin.Close()
-	if err != nil {
-		return fmt.Errorf("tell a launcher what to start: %w", err)
+	if err = writeMessage(stdin, s); err != nil {
+		err = fmt.Errorf("tell a launcher what to start: %w", err)
+	} else {
+		err = l.await(ctx, answer)
 	}
-	return l.await(ctx, answer)
+	if err != nil {
+		_ = stdin.Close()
+		return nil, err
+	}
+	return stdin, nil
 }
 
-// await reads a launcher's first answer. When ctx ends first the pipe is closed,
-// on which the launcher ends its process.
+// await reads a launcher's first answer, unless ctx ends first.
 func (l *Local) await(ctx context.Context, answer *os.File) error {
 	stop := context.AfterFunc(ctx, func() { _ = answer.Close() })
 	defer stop()

@@ -68,6 +68,8 @@ const (
 	doWatch   = "watch"   // answered now, and once more when the process has ended
 	doListens = "listens" // whether the process listens on Port
 	doStop    = "stop"    // SIGTERM now, SIGKILL after Grace
+	// doKeep is said on standard input instead, once the process is watched.
+	doKeep = "keep"
 )
 
 type reply struct {
