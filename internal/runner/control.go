@@ -18,6 +18,9 @@ import (
 // for an answer.
 const patience = 10 * time.Second
 
+// acceptPause is how long a launcher that cannot accept waits before it tries again.
+const acceptPause = time.Second
+
 // socketOf is where the launcher of a state file listens.
 func socketOf(stateFile string) string {
 	return strings.TrimSuffix(stateFile, ".json") + ".sock"
@@ -43,8 +46,11 @@ func (l *launcher) listen(stateFile string) error {
 
 // close removes what would lead to a launcher that is no more.
 func (l *launcher) close(stateFile string) {
-	_ = l.listener.Close() // removes the socket
-	_ = os.Remove(stateFile)
+	l.closing.Do(func() {
+		close(l.ended)
+		_ = l.listener.Close() // removes the socket
+		_ = os.Remove(stateFile)
+	})
 }
 
 // serve answers on the socket until it is closed.
@@ -55,7 +61,12 @@ func (l *launcher) serve() {
 			return
 		}
 		if err != nil {
-			time.Sleep(time.Second) // out of descriptors, for now
+			// Out of descriptors, perhaps those of the whole machine: nothing tells when
+			// there are some again, so this asks again after a while.
+			select {
+			case <-time.After(acceptPause):
+			case <-l.ended:
+			}
 			continue
 		}
 		go l.answer(conn)

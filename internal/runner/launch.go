@@ -81,7 +81,7 @@ func runTask(s spec, stdin io.Reader, stdout io.Writer) error {
 
 // supervise starts a process and stays with it until it has ended.
 func supervise(stateFile string, s spec, stdin io.Reader, stdout io.WriteCloser) error {
-	l := &launcher{spec: s, watchers: make(map[net.Conn]bool), handed: make(chan struct{})}
+	l := &launcher{spec: s, watchers: make(map[net.Conn]bool), handed: make(chan struct{}), ended: make(chan struct{})}
 	if err := l.listen(stateFile); err != nil {
 		return err
 	}
@@ -125,6 +125,8 @@ type launcher struct {
 	printed  sync.WaitGroup // until all the process printed is in the log
 	listener net.Listener
 	handed   chan struct{} // closed when the ingress watches, or never will
+	ended    chan struct{} // closed with the socket
+	closing  sync.Once
 
 	mu       sync.Mutex
 	watchers map[net.Conn]bool
