@@ -2,9 +2,13 @@ package runner_test
 
 import (
 	"context"
+	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -94,4 +98,56 @@ func eventually(t testing.TB, what string, ok func() bool) {
 			t.Fatalf("never: %s", what)
 		}
 	}
+}
+
+// gone reports whether a process has ended; one that its parent has not waited
+// for yet has.
+func gone(pid int) bool {
+	stat, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+	if err != nil {
+		return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH)
+	}
+	_, rest, _ := strings.Cut(string(stat), ") ")
+	return strings.HasPrefix(rest, "Z")
+}
+
+// ingressProcess starts another ingress and returns once its app is ready.
+func ingressProcess(t testing.TB, data, how string) *exec.Cmd {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(self, "ingress", data, how)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := out.Read(make([]byte, 64)); err != nil {
+		_ = cmd.Process.Kill()
+		t.Fatal(err)
+	}
+	return cmd
+}
+
+// A task must not go on when the ingress that wanted it is gone.
+func TestATaskEndsWithTheIngress(t *testing.T) {
+	data := dataDir(t)
+	cmd := ingressProcess(t, data, "task")
+	text, err := os.ReadFile(filepath.Join(data, "child"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(string(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // "signal: killed"
+	eventually(t, "the task's child has ended", func() bool { return gone(pid) })
 }

@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 		case "app":
 			app(os.Args[2])
 		case "ingress":
-			ingress(os.Args[2])
+			ingress(os.Args[2], append(os.Args[3:], "")[0])
 		}
 	}
 	os.Exit(m.Run())
@@ -77,13 +77,24 @@ func app(how string) {
 }
 
 // ingress starts an app from a data directory, prints the address and waits to be
-// killed.
-func ingress(data string) {
+// killed. "brief" is an app that is stopped soon when nobody watches, "task" a task
+// in its place, whose child's number is put into a file.
+func ingress(data, how string) {
 	l, err := newLocal(data)
 	if err != nil {
 		panic(err)
 	}
-	i, err := l.Start(context.Background(), release(data, "serves"))
+	if how == "task" {
+		t := task("tree", nil, data)
+		t.Output = childFile(data)
+		_, err := l.Run(context.Background(), t)
+		panic(err)
+	}
+	r := release(data, "serves")
+	if how == "brief" {
+		r.Settings.IdleTimeout = 300 * time.Millisecond
+	}
+	i, err := l.Start(context.Background(), r)
 	if err != nil {
 		panic(err)
 	}
@@ -92,6 +103,19 @@ func ingress(data string) {
 	}
 	fmt.Println(i.Addr())
 	select {}
+}
+
+// childFile writes the number of a task's child into a file and then says so.
+type childFile string
+
+func (dir childFile) Write(b []byte) (int, error) {
+	if _, child, ok := strings.Cut(string(b), "child: "); ok {
+		if err := os.WriteFile(filepath.Join(string(dir), "child"), []byte(strings.TrimSpace(child)), 0o600); err != nil {
+			return 0, err
+		}
+		fmt.Println("written")
+	}
+	return len(b), nil
 }
 
 func newLocal(data string) (*runner.Local, error) {
