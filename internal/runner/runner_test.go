@@ -21,6 +21,7 @@ import (
 	"github.com/m3o/ingress/internal/logfile"
 	"github.com/m3o/ingress/internal/runner"
 	"github.com/m3o/ingress/internal/workload"
+	"go.uber.org/goleak"
 )
 
 // The test binary is its own launcher, app, task and ingress, by its first
@@ -36,7 +37,13 @@ func TestMain(m *testing.M) {
 			ingress(os.Args[2], append(os.Args[3:], "")[0])
 		}
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	http.DefaultClient.CloseIdleConnections()
+	if err := goleak.Find(); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
 }
 
 // app is what runs under a launcher; how says how it behaves.
@@ -411,7 +418,8 @@ type failing struct{ error }
 
 func (f failing) Write([]byte) (int, error) { return 0, f.error }
 
-// BenchmarkStart measures from Start to Ready; the app's own start is part of it.
+// BenchmarkStart measures from Start to Ready to the end of Stop; the app's own
+// start, which BenchmarkOwnStart measures, is part of it.
 func BenchmarkStart(b *testing.B) {
 	data := dataDir(b)
 	l := local(b, data)
@@ -423,10 +431,41 @@ func BenchmarkStart(b *testing.B) {
 		if err := i.Ready(within(b, deadline), ""); err != nil {
 			b.Fatal(err)
 		}
-		b.StopTimer()
 		if err := i.Stop(within(b, deadline), time.Second); err != nil {
 			b.Fatal(err)
 		}
-		b.StartTimer()
+	}
+}
+
+// BenchmarkOwnStart is the same app without a launcher, confinement and log.
+func BenchmarkOwnStart(b *testing.B) {
+	self, err := os.Executable()
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		cmd := exec.Command(self, "app", "serves")
+		cmd.Env = []string{"PORT=29001"}
+		if err := cmd.Start(); err != nil {
+			b.Fatal(err)
+		}
+		tick, ctx := time.NewTicker(time.Millisecond), within(b, deadline)
+		for {
+			conn, err := net.Dial("tcp", "127.0.0.1:29001")
+			if err == nil {
+				_ = conn.Close()
+				break
+			}
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				b.Fatal("it never listened")
+			}
+		}
+		tick.Stop()
+		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			b.Fatal(err)
+		}
+		_ = cmd.Wait() // "signal: terminated"
 	}
 }
