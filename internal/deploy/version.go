@@ -33,7 +33,7 @@ func (d *Deployer) deploy(ctx context.Context, s subject, job workload.Job) {
 		return
 	case errors.Is(err, workload.ErrNotFound), errors.Is(context.Cause(ctx), errGone):
 		return // its removal clears up
-	case errors.Is(context.Cause(ctx), errSuperseded):
+	case errors.Is(context.Cause(ctx), errSuperseded), errors.Is(err, workload.ErrSuperseded):
 		v.discard() // that it is superseded is stored by whoever asked for the newer one
 	case ctx.Err() != nil:
 		return // the ingress ends; the next one begins again
