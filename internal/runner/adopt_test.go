@@ -2,6 +2,8 @@ package runner_test
 
 import (
 	"encoding/json"
+	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -187,7 +189,9 @@ func TestAProcessNobodyWatchesIsStopped(t *testing.T) {
 // Every port is given to one process at a time, and to as many as there are.
 func TestPortsAreGivenOnceAndRunOut(t *testing.T) {
 	data := dataDir(t)
-	l := portsFrom(t, data, 21500, 21503)
+	first := fourFree(t)
+	l := portsFrom(t, data, first, first+3)
+	spent := fmt.Sprintf("all ports from %d to %d are taken", first, first+3)
 	var mu sync.Mutex
 	var all sync.WaitGroup
 	ports, failed := map[uint16]bool{}, 0
@@ -197,7 +201,7 @@ func TestPortsAreGivenOnceAndRunOut(t *testing.T) {
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
-				if failed++; !strings.Contains(err.Error(), "all ports from 21500 to 21503 are taken") {
+				if failed++; !strings.Contains(err.Error(), spent) {
 					t.Error(err)
 				}
 				return
@@ -217,6 +221,26 @@ func TestPortsAreGivenOnceAndRunOut(t *testing.T) {
 	if len(ports) != 4 || failed != 2 {
 		t.Errorf("%d started, %d did not, want 4 and 2", len(ports), failed)
 	}
+}
+
+// fourFree returns the first of four ports in a row that nobody has now. Where it
+// looks is random, because other runs of this test do so at the same time.
+func fourFree(t testing.TB) uint16 {
+	t.Helper()
+	for range 100 {
+		first, free := uint16(22000+4*rand.IntN(1500)), 0
+		for port := first; port < first+4; port++ {
+			if l, err := net.Listen("tcp", fmt.Sprintf(":%d", port)); err == nil {
+				free++
+				_ = l.Close()
+			}
+		}
+		if free == 4 {
+			return first
+		}
+	}
+	t.Fatal("no four ports in a row are free")
+	return 0
 }
 
 func portsFrom(t testing.TB, data string, first, last uint16) *runner.Local {
