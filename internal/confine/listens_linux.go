@@ -44,14 +44,20 @@ func listens(list []proc, port uint16) (bool, error) {
 }
 
 // listeners adds to inodes the sockets of a table (proc_pid_net(5)) that listen
-// on port.
+// on port. The kernel writes those that listen first, with the connections still
+// being made among them on old kernels, and makes the text as it is read: what
+// follows is every connection of the machine, on a busy one tens of thousands,
+// and takes far longer than the start of an app.
 func listeners(table io.Reader, port uint16, inodes map[string]bool) error {
-	const listening = "0A"
+	const listening, opening = "0A", "03"
 	lines := bufio.NewScanner(table)
-	for lines.Scan() {
+	for heading := true; lines.Scan(); heading = false {
 		f := bytes.Fields(lines.Bytes())
-		if len(f) < 10 || string(f[3]) != listening {
+		if heading || len(f) < 10 || string(f[3]) == opening {
 			continue
+		}
+		if string(f[3]) != listening {
+			return nil
 		}
 		_, text, found := strings.Cut(string(f[1]), ":")
 		raw, err := hex.DecodeString(text)
