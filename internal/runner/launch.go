@@ -33,8 +33,9 @@ const stopGrace = 10 * time.Second
 func Launch(args []string, stdin io.Reader, stdout io.WriteCloser) int {
 	debug.SetGCPercent(50)
 	debug.SetMemoryLimit(launcherMemory)
-	// It outlives the terminal and whoever read its output.
-	signal.Ignore(syscall.SIGHUP, syscall.SIGINT, syscall.SIGPIPE)
+	// It outlives the terminal and whoever read its output. The signals are caught
+	// rather than ignored: what is ignored stays so in the app.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP, syscall.SIGINT, syscall.SIGPIPE)
 	var s spec
 	if len(args) != 1 {
 		fmt.Fprintln(os.Stderr, "launch is used by ingress serve itself")
