@@ -205,7 +205,7 @@ func (l *Local) spawn(ctx context.Context, stateFile string, s spec) (io.WriteCl
 	}
 	defer answer.Close()
 	cmd.Stdout = to
-	err = cmd.Start()
+	err = l.ports.start(cmd)
 	_ = to.Close() // the launcher has its own
 	if err != nil {
 		return nil, fmt.Errorf("start a launcher: %w", err)

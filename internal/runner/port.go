@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"os/exec"
 	"sync"
 )
 
@@ -15,6 +16,10 @@ var loopback = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 type portSet struct {
 	mu    sync.Mutex
 	taken map[uint16]bool
+	// probing is held while a port is tried and while a process is started: between
+	// fork and exec a child has a copy of the socket that tries, which then seems
+	// to be somebody else's.
+	probing sync.Mutex
 }
 
 // take returns a port of the range that no process of ours has and that nobody
@@ -26,7 +31,7 @@ func (p *portSet) take(first, last uint16) (uint16, error) {
 	for k := range n {
 		port := first + uint16((begin+k)%n)
 		if p.claim(port) {
-			if free(port) {
+			if p.free(port) {
 				return port, nil
 			}
 			p.give(port)
@@ -49,6 +54,13 @@ func (p *portSet) claim(port uint16) bool {
 	return true
 }
 
+// start starts a launcher, but not while a port is tried.
+func (p *portSet) start(cmd *exec.Cmd) error {
+	p.probing.Lock()
+	defer p.probing.Unlock()
+	return cmd.Start()
+}
+
 func (p *portSet) give(port uint16) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -57,7 +69,9 @@ func (p *portSet) give(port uint16) {
 
 // free reports whether the port can be listened on, on every address: somebody
 // who listens on all of them would get what is meant for a loopback address.
-func free(port uint16) bool {
+func (p *portSet) free(port uint16) bool {
+	p.probing.Lock()
+	defer p.probing.Unlock()
 	for _, host := range []string{"127.0.0.1", ""} {
 		l, err := net.Listen("tcp", fmt.Sprintf("%s:%d", host, port))
 		if err != nil {

@@ -55,7 +55,7 @@ func (l *Local) begin(t workload.Task) (*running, error) {
 		p.stdout, err = p.cmd.StdoutPipe()
 	}
 	if err == nil {
-		err = p.cmd.Start()
+		err = l.ports.start(p.cmd)
 	}
 	if err != nil {
 		_ = output.Close()
