@@ -172,7 +172,7 @@ func TestAFunctionInGo(t *testing.T) {
 	broken := strings.Replace(goSource, "var body struct", "var body strukt", 1)
 	i.mustCall("function/Update", object(t, map[string]any{"name": "hello", "source": broken}))
 	v := i.settled("function", "hello")
-	if v["state"] != "failed" || !strings.Contains(fmt.Sprint(v["reason"]), "strukt") {
+	if v["state"] != "failed" || !strings.Contains(fmt.Sprint(v["reason"]), "main.go:10") {
 		t.Errorf("what does not compile is %v: %v", v["state"], v["reason"])
 	}
 	if a := i.get(functionURL("hello", "/")); a.body != "hello from go" {
