@@ -166,11 +166,17 @@ func (d groupDir) limitCPU(thousandths int64, write func(string, int64) error) e
 }
 
 // enter adds to the script that the child goes into the groups. A version 2 group
-// is where it is born: to move a process later takes the kernel milliseconds.
+// is where it is born, and a version 1 group it enters as the one thread it is: to
+// move a whole process the kernel first waits for all processors to pass a
+// quiescent state, which takes milliseconds for each hierarchy.
 func (g *groups) enter(s *script) error {
 	zero := []byte("0")
 	for _, d := range g.dirs {
-		fd, err := s.open(filepath.Join(d.path, "cgroup.procs"), unix.O_WRONLY)
+		members := "tasks"
+		if d.version == 2 {
+			members = "cgroup.procs"
+		}
+		fd, err := s.open(filepath.Join(d.path, members), unix.O_WRONLY)
 		if err != nil {
 			return err
 		}
