@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -47,8 +48,8 @@ func endAppsOf(t testing.TB, dir string) {
 	})
 }
 
-// launchers returns the pids of the launchers of a data directory, from the
-// process table: what is not written down anywhere counts, too.
+// launchers returns the pids of the launchers of a data directory that run
+// something, from the process table: what is not written down anywhere counts, too.
 func launchers(t testing.TB, dir string) []int {
 	t.Helper()
 	var found []int
@@ -66,11 +67,20 @@ func launchers(t testing.TB, dir string) []int {
 			continue // it has ended
 		}
 		args := strings.Split(string(line), "\x00")
-		if len(args) > 1 && args[1] == "launch" && strings.Contains(string(line), dir) {
+		if len(args) > 1 && args[1] == "launch" && strings.Contains(string(line), dir) && hasChild(pid) {
 			found = append(found, pid)
 		}
 	}
 	return found
+}
+
+// hasChild reports whether a process has started another that has not ended.
+func hasChild(pid int) bool {
+	lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/[0-9]*/children", pid)) // the pattern is right
+	return slices.ContainsFunc(lists, func(list string) bool {
+		text, err := os.ReadFile(list)
+		return err == nil && len(text) > 0
+	})
 }
 
 // within polls for something that announces itself in no other way.

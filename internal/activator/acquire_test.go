@@ -209,3 +209,28 @@ func TestCloseLeavesWhatRuns(t *testing.T) {
 		}
 	})
 }
+
+// A port is chosen before the process is started: whoever takes it meanwhile is
+// somebody else at the next try.
+func TestAPortThatWasTakenIsAnotherTheNextTime(t *testing.T) {
+	for taken := range portTries + 1 {
+		bubble(t, nil, func(t *testing.T, w *world) {
+			w.set(func(r *runner) { r.portsTaken = taken })
+			w.acquire(t, hello).Release()
+			if w.starts() != taken+1 || w.alive() != 1 {
+				t.Errorf("with %d ports taken it was started %d times, and %d instances run", taken, w.starts(), w.alive())
+			}
+		})
+		bubble(t, nil, func(t *testing.T, w *world) {
+			w.set(func(r *runner) { r.portsTaken = taken })
+			err := w.Promote(t.Context(), release(2), w.releases.commit(release(2)))
+			if taken < portTries {
+				if err != nil || w.starts() != taken+1 || w.alive() != 1 {
+					t.Errorf("promoted with %d ports taken: %v, %d starts, %d instances", taken, err, w.starts(), w.alive())
+				}
+			} else if !errors.Is(err, workload.ErrPortTaken) || w.starts() != portTries || w.alive() != 0 {
+				t.Errorf("promoted with %d ports taken: %v, %d starts, %d instances", taken, err, w.starts(), w.alive())
+			}
+		})
+	}
+}

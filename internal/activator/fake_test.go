@@ -218,17 +218,18 @@ func (s site) ServeHTTP(http.ResponseWriter, *http.Request) {}
 
 // runner makes up instances.
 type runner struct {
-	mu        sync.Mutex
-	boot      time.Duration                 // from start to ready; negative for never
-	stopTakes time.Duration                 // from being asked to end to the end
-	startErr  error                         // of Start
-	broken    func(workload.Release) string // why an instance ends instead of being ready
-	left      []workload.Instance           // what an earlier run left
-	started   []*instance
-	live      map[string]int
-	most      int // live at once of any one key
-	port      uint16
-	byAddr    map[netip.AddrPort]*transport
+	mu         sync.Mutex
+	boot       time.Duration                 // from start to ready; negative for never
+	stopTakes  time.Duration                 // from being asked to end to the end
+	startErr   error                         // of Start
+	broken     func(workload.Release) string // why an instance ends instead of being ready
+	left       []workload.Instance           // what an earlier run left
+	portsTaken int                           // how many starts find their port taken
+	started    []*instance
+	live       map[string]int
+	most       int // live at once of any one key
+	port       uint16
+	byAddr     map[netip.AddrPort]*transport
 }
 
 func newRunner() *runner {
@@ -243,6 +244,10 @@ func (r *runner) Start(ctx context.Context, release workload.Release) (workload.
 	}
 	i := r.create(release)
 	i.boot = r.boot
+	if r.portsTaken > 0 {
+		r.portsTaken--
+		i.portTaken = true
+	}
 	if r.broken != nil {
 		i.broken = r.broken(release)
 	}
@@ -338,6 +343,7 @@ type instance struct {
 	started           time.Time
 	boot              time.Duration
 	broken            string
+	portTaken         bool
 	done              chan struct{}
 	once              sync.Once
 	exit              confine.Exit
@@ -368,6 +374,9 @@ func (i *instance) Ready(ctx context.Context, _ string) error {
 		return fmt.Errorf("the process ended: %v", i.exit)
 	case <-ctx.Done():
 		return errors.New("it did not listen; it printed: waiting for a database")
+	}
+	if i.portTaken {
+		return fmt.Errorf("%w: %d", workload.ErrPortTaken, i.addr.Port())
 	}
 	if i.broken != "" {
 		i.end(confine.Exit{Code: 1, Excess: i.broken})

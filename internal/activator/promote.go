@@ -131,13 +131,11 @@ func (a *Activator) prepare(p *promotion, e *entry, r workload.Release) (*runnin
 	if r.Artifact.IsSite() {
 		return a.newSite(e, r), nil
 	}
-	i, err := a.Runner.Start(ctx, r)
+	i, err := a.launch(ctx, r, nil)
 	if err == nil {
-		if err = ready(ctx, i, r.Settings.HealthPath); err == nil {
-			return a.newProcess(e, r, i), nil
-		}
-		a.end(i)
+		return a.newProcess(e, r, i), nil
 	}
+	a.discard(i)
 	if cause := context.Cause(p.ctx); cause != nil {
 		return nil, cause
 	}

@@ -162,19 +162,39 @@ func (a *Activator) bring(ctx context.Context, e *entry, r workload.Release, i w
 	}
 	ctx, cancel := context.WithTimeout(ctx, a.StartTimeout)
 	defer cancel()
-	var err error
-	if i == nil {
-		if i, err = a.Runner.Start(ctx, r); err != nil {
-			return nil, err
-		}
-	}
-	if err = ready(ctx, i, r.Settings.HealthPath); err == nil {
+	i, err := a.launch(ctx, r, i)
+	if err == nil {
 		return a.newProcess(e, r, i), nil
 	}
 	if a.ctx.Err() == nil {
-		a.end(i)
+		a.discard(i)
 	}
 	return nil, err
+}
+
+// portTries is how often a release is started whose port another program takes
+// before it listens. A port is free when it is chosen, so that happens by chance,
+// and hardly twice.
+const portTries = 3
+
+// launch starts an instance, unless it gets one, and waits until it is ready. What
+// is not ready is returned with the error, for the caller to end.
+func (a *Activator) launch(ctx context.Context, r workload.Release, i workload.Instance) (workload.Instance, error) {
+	for try := 1; ; try++ {
+		if i == nil {
+			var err error
+			if i, err = a.Runner.Start(ctx, r); err != nil {
+				return nil, err
+			}
+		}
+		err := ready(ctx, i, r.Settings.HealthPath)
+		if !errors.Is(err, workload.ErrPortTaken) || try == portTries {
+			return i, err
+		}
+		a.Log.Warn("a workload is started on another port", "workload", r.Key(), "version", r.Version, "cause", err)
+		a.end(i)
+		i = nil
+	}
 }
 
 // ready waits for an instance. The error says which limit ended it, if one did.

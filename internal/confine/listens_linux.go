@@ -14,9 +14,9 @@ import (
 	"strings"
 )
 
-// listens reports whether one of the processes holds a socket that listens on
-// the TCP port.
-func listens(list []proc, port uint16) (bool, error) {
+// listening returns the sockets of this machine that listen on the TCP port, by
+// their inodes.
+func listening(port uint16) (map[string]bool, error) {
 	inodes := map[string]bool{}
 	for _, name := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
 		f, err := os.Open(name)
@@ -24,23 +24,15 @@ func listens(list []proc, port uint16) (bool, error) {
 			continue // no IPv6
 		}
 		if err != nil {
-			return false, fmt.Errorf("read the machine's sockets: %w", err)
+			return nil, fmt.Errorf("read the machine's sockets: %w", err)
 		}
 		err = listeners(f, port, inodes)
 		f.Close()
 		if err != nil {
-			return false, fmt.Errorf("read %s: %w", name, err)
+			return nil, fmt.Errorf("read %s: %w", name, err)
 		}
 	}
-	if len(inodes) == 0 {
-		return false, nil
-	}
-	for _, p := range list {
-		if holds(p.pid, inodes) {
-			return true, nil
-		}
-	}
-	return false, nil
+	return inodes, nil
 }
 
 // listeners adds to inodes the sockets of a table (proc_pid_net(5)) that listen

@@ -87,11 +87,31 @@ func (p *Process) Kill() {
 // Listens reports whether a process of the tree has a TCP socket that listens on
 // the port.
 func (p *Process) Listens(port uint16) (bool, error) {
+	sockets, err := listening(port)
+	if err != nil || len(sockets) == 0 {
+		return false, err
+	}
+	if p.mainHolds(sockets) {
+		return true, nil
+	}
 	list, err := p.tree.members()
 	if err != nil {
 		return false, err
 	}
-	return listens(list, port)
+	for _, m := range list {
+		if holds(m.pid, sockets) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// mainHolds looks at the first process, which is the one that listens in most
+// cases: to find the others takes a look at every process of the machine.
+func (p *Process) mainHolds(sockets map[string]bool) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !p.collected && holds(p.tree.main, sockets)
 }
 
 // Usage is what the tree uses now.

@@ -45,6 +45,7 @@ func (l *Local) Adopt(ctx context.Context) ([]workload.Instance, error) {
 	}
 	asked.Wait()
 	confine.Sweep()
+	l.restock()
 	return found, ctx.Err()
 }
 
@@ -63,11 +64,13 @@ func (l *Local) adopt(ctx context.Context, stateFile string) (*Instance, error) 
 	defer cancel()
 	// Before it is watched: the watch gives the port back when the process ends.
 	claimed := l.ports.claim(r.Port)
+	l.temps.keep(r.Temp)
 	i, err := l.watch(ctx, stateFile, r)
 	if err == nil {
-		i.log = l.runLog(r)
+		i.log, i.killLauncher = l.runLog(r), r.kill
 		return i, nil
 	}
+	l.temps.remove(r.Temp)
 	if claimed {
 		l.ports.give(r.Port)
 	}
@@ -77,7 +80,7 @@ func (l *Local) adopt(ctx context.Context, stateFile string) (*Instance, error) 
 	}
 	// It is certainly ours, and no use to anybody; its process ends with it, and what
 	// that has started here.
-	if killed := syscall.Kill(r.PID, syscall.SIGKILL); killed != nil && !errors.Is(killed, syscall.ESRCH) {
+	if killed := r.kill(); killed != nil {
 		return nil, errors.Join(err, killed)
 	}
 	l.endLeftovers(r, 0)
@@ -87,12 +90,9 @@ func (l *Local) adopt(ctx context.Context, stateFile string) (*Instance, error) 
 // endLeftovers ends what is left of the process of a launcher that is gone.
 // session is the process's number, or 0 when nobody knows it any more.
 func (l *Local) endLeftovers(r record, session int) {
-	if r.Name == "" {
-		return // it was written before there were names in it
-	}
 	err := confine.EndLeftovers(confine.Remains{
 		Name: r.Name, User: r.User, Session: session,
-		Env: []string{"TMPDIR=" + workload.TempDir(l.versionDir(r)), "PORT=" + strconv.Itoa(int(r.Port))},
+		Env: []string{"TMPDIR=" + r.Temp, "PORT=" + strconv.Itoa(int(r.Port))},
 	})
 	if err != nil {
 		l.Log.Error("what a launcher left behind could not be ended", "workload", r.Key, "version", r.Version, "cause", err)
@@ -111,6 +111,17 @@ func (l *Local) versionDir(r record) string {
 func (r record) alive() bool {
 	born, err := bornAt(r.PID)
 	return err == nil && born == r.Born && r.PID > 1
+}
+
+// kill ends the launcher, if it still runs, and with it its process.
+func (r record) kill() error {
+	if !r.alive() {
+		return nil
+	}
+	if err := syscall.Kill(r.PID, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+		return fmt.Errorf("end launcher %d: %w", r.PID, err)
+	}
+	return nil
 }
 
 func readRecord(stateFile string) (record, error) {

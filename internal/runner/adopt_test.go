@@ -102,7 +102,7 @@ func TestAUsedAgainNumberIsNotAdopted(t *testing.T) {
 	file, state := stateFile(t, data)
 	copied := filepath.Join(filepath.Dir(file), "0000000a.json")
 	state["born"] = "1@another-boot"
-	state["name"] = ""
+	state["name"], state["temp"] = "other", filepath.Join(data, "other")
 	text, err := json.Marshal(state)
 	if err != nil {
 		t.Fatal(err)

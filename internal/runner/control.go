@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/m3o/ingress/internal/confine"
-	"github.com/m3o/ingress/internal/store"
 )
 
 // patience bounds how long a launcher waits for a line of a client, and a client
@@ -28,7 +27,8 @@ func socketOf(stateFile string) string {
 
 // listen opens the socket and writes the state file, in this order: whoever finds
 // the file can connect.
-func (l *launcher) listen(stateFile string) error {
+func (l *launcher) listen() error {
+	stateFile := l.spec.StateFile
 	var err error
 	if l.listener, err = net.Listen("unix", socketOf(stateFile)); err != nil {
 		return fmt.Errorf("listen for the ingress: %w", err)
@@ -45,11 +45,11 @@ func (l *launcher) listen(stateFile string) error {
 }
 
 // close removes what would lead to a launcher that is no more.
-func (l *launcher) close(stateFile string) {
+func (l *launcher) close() {
 	l.closing.Do(func() {
 		close(l.ended)
 		_ = l.listener.Close() // removes the socket
-		_ = os.Remove(stateFile)
+		_ = os.Remove(l.spec.StateFile)
 	})
 }
 
@@ -167,13 +167,21 @@ func (l *launcher) announce(exit confine.Exit) {
 	}
 }
 
-// writeRecord writes a state file that is never seen in part.
+// writeRecord writes a state file that is never seen in part. It is not flushed to
+// the disk, for which a request that wakes the app would wait: the file outlasts
+// every process, and a machine that loses it has lost its launchers too.
 func writeRecord(stateFile string, r record) error {
 	var text strings.Builder
 	if err := writeMessage(&text, r); err != nil {
 		return err
 	}
-	if err := store.WriteFile(stateFile, []byte(text.String())); err != nil {
+	part := stateFile + ".part"
+	err := os.WriteFile(part, []byte(text.String()), 0o600)
+	if err == nil {
+		err = os.Rename(part, stateFile)
+	}
+	if err != nil {
+		_ = os.Remove(part)
 		return fmt.Errorf("write the state file %s: %w", filepath.Base(stateFile), err)
 	}
 	return nil

@@ -13,6 +13,7 @@ import (
 
 	"github.com/m3o/ingress/internal/confine"
 	"github.com/m3o/ingress/internal/logfile"
+	"github.com/m3o/ingress/internal/workload"
 )
 
 // Instance is a running process, seen through its launcher. It implements
@@ -25,6 +26,10 @@ type Instance struct {
 	done    chan struct{}
 	notices chan string
 	exit    confine.Exit
+	// killLauncher ends the launcher, and with it the process.
+	killLauncher func() error
+	// settled is called when it is ready.
+	settled func()
 }
 
 // vanished is how a process ended whose launcher did: the kernel ends it then,
@@ -33,7 +38,7 @@ var vanished = confine.Exit{Code: -1, Excess: "the process that looked after it 
 
 // watch connects to a launcher and follows it until its process has ended.
 func (l *Local) watch(ctx context.Context, stateFile string, r record) (*Instance, error) {
-	i := &Instance{record: r, socket: socketOf(stateFile), done: make(chan struct{}), notices: make(chan string, 1)}
+	i := &Instance{record: r, socket: socketOf(stateFile), done: make(chan struct{}), notices: make(chan string, 1), settled: l.restock}
 	conn, err := i.connect(ctx, request{Do: doWatch})
 	if err != nil {
 		return nil, err
@@ -52,6 +57,7 @@ func (l *Local) watch(ctx context.Context, stateFile string, r record) (*Instanc
 	go func() {
 		defer close(i.done)
 		defer l.ports.give(r.Port)
+		defer l.temps.remove(r.Temp)
 		defer conn.Close()
 		if exit := i.follow(first, messages); exit != nil {
 			i.exit = *exit
@@ -141,20 +147,14 @@ func (i *Instance) Done() <-chan struct{} { return i.done }
 // Exit implements workload.Instance.
 func (i *Instance) Exit() confine.Exit { return i.exit }
 
-// Stop implements workload.Instance.
+// Stop implements workload.Instance. A launcher that does not answer is killed.
 func (i *Instance) Stop(ctx context.Context, grace time.Duration) error {
-	if _, err := i.ask(ctx, request{Do: doStop, Grace: grace}); err != nil {
-		// A launcher whose process ended may be gone before it answers; the watch tells
-		// within moments whether that is why.
-		late := time.NewTimer(patience)
-		defer late.Stop()
-		select {
-		case <-i.done:
-			return nil
-		case <-ctx.Done():
-		case <-late.C:
+	_, err := i.ask(ctx, request{Do: doStop, Grace: grace})
+	if err != nil && !i.endedWithin(ctx, leaving) {
+		// It hangs, or cannot be reached: nobody else would ever end its process.
+		if killed := i.killLauncher(); killed != nil {
+			return fmt.Errorf("stop version %d of %s: %w", i.Version(), i.Key(), errors.Join(err, killed))
 		}
-		return fmt.Errorf("stop version %d of %s: %w", i.Version(), i.Key(), err)
 	}
 	select {
 	case <-i.done:
@@ -164,19 +164,40 @@ func (i *Instance) Stop(ctx context.Context, grace time.Duration) error {
 	}
 }
 
-// Ready implements workload.Instance.
-func (i *Instance) Ready(ctx context.Context, health string) error {
-	if err := i.listening(ctx); err != nil {
-		return err
+// leaving is how long after the end of its process a launcher may take to say so.
+// Its socket is gone by then, so that it cannot be asked anything.
+const leaving = time.Second
+
+// endedWithin reports whether the process ends within a time. When ctx ends first
+// it was not waited for long enough, which counts as an end: there is more to
+// come.
+func (i *Instance) endedWithin(ctx context.Context, limit time.Duration) bool {
+	late := time.NewTimer(limit)
+	defer late.Stop()
+	select {
+	case <-i.done:
+		return true
+	case <-ctx.Done():
+		return true
+	case <-late.C:
+		return false
 	}
-	if health == "" {
-		return nil
-	}
-	return i.healthy(ctx, health)
 }
 
-// The pauses between tries: short at first, since what wakes fast should not wait
-// for us.
+// Ready implements workload.Instance.
+func (i *Instance) Ready(ctx context.Context, health string) error {
+	err := i.listening(ctx)
+	if err == nil && health != "" {
+		err = i.healthy(ctx, health)
+	}
+	if err == nil {
+		i.settled()
+	}
+	return err
+}
+
+// The pauses between tries. They grow by a quarter, so that what is ready is seen
+// to be soon after: a request may wait for it.
 const (
 	firstPause = time.Millisecond
 	lastPause  = 50 * time.Millisecond
@@ -184,21 +205,43 @@ const (
 
 // listening waits until the process itself accepts connections.
 func (i *Instance) listening(ctx context.Context) error {
-	return i.retry(ctx, fmt.Sprintf("it did not listen on port %d, which the variable PORT names", i.Port), func() (bool, error) {
-		conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", i.Addr().String())
-		if err != nil {
+	err := i.retry(ctx, fmt.Sprintf("it did not listen on port %d, which the variable PORT names", i.Port), func() (bool, error) {
+		if !i.accepts(ctx) {
 			return false, nil // not yet
 		}
-		_ = conn.Close()
 		answer, err := i.ask(ctx, request{Do: doListens, Port: i.Port})
 		if err != nil {
 			return false, nil // its end, if that is it, is noticed elsewhere
 		}
 		if !answer.Listens {
-			return false, fmt.Errorf("another program listens on port %d, which it was given; try again", i.Port)
+			return false, fmt.Errorf("%w: %d", workload.ErrPortTaken, i.Port)
 		}
 		return true, nil
 	})
+	if err != nil && i.ended() && i.accepts(ctx) {
+		// Nothing of it runs any more, so that the other program may be why it ended.
+		return fmt.Errorf("%w: %d; %w", workload.ErrPortTaken, i.Port, err)
+	}
+	return err
+}
+
+// accepts reports whether somebody accepts connections on its port.
+func (i *Instance) accepts(ctx context.Context) bool {
+	conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", i.Addr().String())
+	if err != nil {
+		return false
+	}
+	_ = conn.Close()
+	return true
+}
+
+func (i *Instance) ended() bool {
+	select {
+	case <-i.done:
+		return true
+	default:
+		return false
+	}
 }
 
 // healthy waits until the path answers with a status below 400.
@@ -228,7 +271,7 @@ func (i *Instance) healthy(ctx context.Context, path string) error {
 
 // retry tries until it succeeds, fails for good, the process ends or ctx does.
 func (i *Instance) retry(ctx context.Context, missed string, try func() (bool, error), last ...*string) error {
-	for pause := firstPause; ; pause = min(2*pause, lastPause) {
+	for pause := firstPause; ; pause = min(pause+pause/4, lastPause) {
 		if ok, err := try(); ok || err != nil {
 			return err
 		}

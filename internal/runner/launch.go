@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -16,7 +17,8 @@ import (
 )
 
 // Subcommand is the hidden command of the program that Launch implements. Its one
-// argument is the state file, or "-" for a task.
+// argument is for people who look at a list of processes: the folder of launchers,
+// or "-" for a task.
 const Subcommand = "launch"
 
 // launcherMemory is the size a launcher's heap need not exceed: it only moves
@@ -41,7 +43,9 @@ func Launch(args []string, stdin io.Reader, stdout io.WriteCloser) int {
 		fmt.Fprintln(os.Stderr, "launch is used by ingress serve itself")
 		return 2
 	}
-	if err := readMessage(stdin, &s); err != nil {
+	if err := readMessage(stdin, &s); errors.Is(err, io.EOF) {
+		return 0 // it was kept ready and is not needed any more
+	} else if err != nil {
 		fmt.Fprintln(os.Stderr, "launch: no orders on standard input:", err)
 		return 2
 	}
@@ -49,7 +53,7 @@ func Launch(args []string, stdin io.Reader, stdout io.WriteCloser) int {
 	if s.Attached {
 		err = runTask(s, stdin, stdout)
 	} else {
-		err = supervise(args[0], s, stdin, stdout)
+		err = supervise(s, stdin, stdout)
 	}
 	if err != nil {
 		// Whoever started it may be gone; then nobody misses the answer.
@@ -81,12 +85,12 @@ func runTask(s spec, stdin io.Reader, stdout io.Writer) error {
 }
 
 // supervise starts a process and stays with it until it has ended.
-func supervise(stateFile string, s spec, stdin io.Reader, stdout io.WriteCloser) error {
+func supervise(s spec, stdin io.Reader, stdout io.WriteCloser) error {
 	l := &launcher{spec: s, watchers: make(map[net.Conn]bool), handed: make(chan struct{}), ended: make(chan struct{})}
-	if err := l.listen(stateFile); err != nil {
+	if err := l.listen(); err != nil {
 		return err
 	}
-	defer l.close(stateFile)
+	defer l.close()
 	if err := l.start(); err != nil {
 		return err
 	}
@@ -103,8 +107,8 @@ func supervise(stateFile string, s spec, stdin io.Reader, stdout io.WriteCloser)
 	}()
 	exit := l.process.Wait()
 	l.printed.Wait()
-	<-l.handed         // who started it hears how it ended, however soon that was
-	l.close(stateFile) // whoever hears of the end finds nothing left
+	<-l.handed // who started it hears how it ended, however soon that was
+	l.close()  // whoever hears of the end finds nothing left
 	l.announce(exit)
 	return nil
 }

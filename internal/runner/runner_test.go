@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -39,7 +40,16 @@ func TestMain(m *testing.M) {
 	}
 	code := m.Run()
 	http.DefaultClient.CloseIdleConnections()
-	if err := goleak.Find(); err != nil && code == 0 {
+	// Programs with the race detector take a second to exit, launchers too, and each
+	// is waited for.
+	err := goleak.Find()
+	for range 5 {
+		if err == nil {
+			break
+		}
+		err = goleak.Find()
+	}
+	if err != nil && code == 0 {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}
@@ -54,6 +64,11 @@ func app(how string) {
 		os.Exit(7)
 	case "silent":
 		select {}
+	case "late":
+		for begun := false; !begun; {
+			_, err := os.Stat(filepath.Join(os.Getenv("TMPDIR"), "begin"))
+			begun = err == nil
+		}
 	case "stubborn":
 		signal.Ignore(syscall.SIGTERM)
 	case "loud":
@@ -176,6 +191,11 @@ func local(t testing.TB, data string) *runner.Local {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	return l
 }
 
@@ -235,10 +255,14 @@ func TestAProcessStartsAnswersAndStops(t *testing.T) {
 	if i.Key() != "app/hello" || i.Version() != 3 || i.Revision() != 2 || i.Addr().Port() < 21000 {
 		t.Errorf("it says that it is %s, version %d, revision %d, at %v", i.Key(), i.Version(), i.Revision(), i.Addr())
 	}
+	temps := tempDirs(t, r)
+	if len(temps) != 1 {
+		t.Fatalf("its temporary folders are %q", temps)
+	}
 	env := strings.Split(get(t, i, "/env"), "\n")
 	want := []string{
 		"COLOUR=blue", "HOME=" + r.Home, "LANG=C.UTF-8", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-		"PORT=" + strconv.Itoa(int(i.Addr().Port())), "TMPDIR=" + workload.TempDir(r.Dir), "USER=hello",
+		"PORT=" + strconv.Itoa(int(i.Addr().Port())), "TMPDIR=" + temps[0], "USER=hello",
 	}
 	if strings.Join(env, "\n") != strings.Join(want, "\n") {
 		t.Errorf("its environment is %q, want %q", env, want)
@@ -251,6 +275,61 @@ func TestAProcessStartsAnswersAndStops(t *testing.T) {
 	}
 	if left, err := filepath.Glob(filepath.Join(data, "run", "*.json")); err != nil || len(left) != 0 {
 		t.Errorf("left behind: %v, %v", left, err)
+	}
+	if left := tempDirs(t, r); len(left) != 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+// tempDirs are the temporary folders of a version.
+func tempDirs(t testing.TB, r workload.Release) []string {
+	t.Helper()
+	found, err := filepath.Glob(workload.TempDir(r.Dir) + "*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+// While an environment changes two processes of a version run at a time, and what
+// no process has any more goes with the next start.
+func TestEachProcessHasATemporaryFolderOfItsOwn(t *testing.T) {
+	data := dataDir(t)
+	l, r := local(t, data), release(data, "serves")
+	stale := []string{workload.TempDir(r.Dir), workload.ProcessTempDir(r.Dir, "0a0b0c0d")}
+	for _, dir := range stale {
+		if err := os.MkdirAll(filepath.Join(dir, "of", "before"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first := started(t, l, r)
+	if err := first.Ready(within(t, deadline), ""); err != nil {
+		t.Fatal(err)
+	}
+	temps := tempDirs(t, r)
+	if len(temps) != 1 || slices.Contains(stale, temps[0]) {
+		t.Fatalf("after the start there are %q", temps)
+	}
+	mark := filepath.Join(temps[0], "mark")
+	if err := os.WriteFile(mark, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r.Revision++
+	second := started(t, l, r)
+	if err := second.Ready(within(t, deadline), ""); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(mark); err != nil {
+		t.Errorf("the second start took a file of the first process: %v", err)
+	}
+	if got := get(t, second, "/env"); strings.Contains(got, "TMPDIR="+temps[0]+"\n") {
+		t.Error("both have the same TMPDIR")
+	}
+	if err := first.Stop(within(t, deadline), time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if left := tempDirs(t, r); len(left) != 1 || left[0] == temps[0] {
+		t.Errorf("after the first has ended there are %q", left)
 	}
 }
 
@@ -282,7 +361,27 @@ func TestAnotherProgramAtThePortIsNotTakenForTheApp(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer thief.Close()
-	if err := i.Ready(within(t, deadline), ""); err == nil || !strings.Contains(err.Error(), "another program listens on port") {
+	if err := i.Ready(within(t, deadline), ""); !errors.Is(err, workload.ErrPortTaken) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// Most programs end when they cannot listen, and then the port is why.
+func TestWhatEndsBecauseItsPortIsTakenSaysSo(t *testing.T) {
+	data := dataDir(t)
+	i := started(t, local(t, data), release(data, "late"))
+	thief, err := net.Listen("tcp", i.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer thief.Close()
+	begin := filepath.Join(tempDirs(t, release(data, ""))[0], "begin")
+	if err := os.WriteFile(begin, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ended(t, i)
+	err = i.Ready(within(t, deadline), "")
+	if !errors.Is(err, workload.ErrPortTaken) || !strings.Contains(err.Error(), "address already in use") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -21,11 +21,12 @@ type spec struct {
 	// Attached launchers run a task: they end when their standard input does.
 	Attached bool `json:"attached"`
 	// The rest is for those that are not. Record is what the launcher writes into
-	// its state file, whose name it has from its arguments.
-	Record   record        `json:"record"`
-	Log      string        `json:"log"`
-	LogBytes int64         `json:"log_bytes"`
-	Orphan   time.Duration `json:"orphan"`
+	// StateFile.
+	StateFile string        `json:"state_file"`
+	Record    record        `json:"record"`
+	Log       string        `json:"log"`
+	LogBytes  int64         `json:"log_bytes"`
+	Orphan    time.Duration `json:"orphan"`
 }
 
 // record is a launcher's state file: how a later run of the ingress finds it.
@@ -42,10 +43,11 @@ type record struct {
 	Revision int64     `json:"revision"`
 	Port     uint16    `json:"port"`
 	Started  time.Time `json:"started"`
-	// Name and User are those of the policy: how to find what the process started
-	// when its launcher was killed.
-	Name string       `json:"name,omitempty"`
+	// Name and User are those of the policy, and Temp its TMPDIR: how to find what
+	// the process started when its launcher was killed.
+	Name string       `json:"name"`
 	User confine.User `json:"user"`
+	Temp string       `json:"temp"`
 }
 
 // outcome is what a launcher says on its standard output: that the process runs,

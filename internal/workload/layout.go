@@ -9,12 +9,14 @@ import (
 // for each version and one that all of them share:
 //
 //	{number}/code       what was fetched and built; where the process starts
-//	{number}/tmp        its TMPDIR, emptied at each start
+//	{number}/tmp        the TMPDIR of its build
+//	{number}/tmp-{name} that of a process, made at its start and removed at its end
 //	{number}/build.log  what fetching and building printed (package logfile)
 //	{number}/run.log    what the process printed (package logfile)
 //	home                its HOME, which outlives versions
 //
-// Only code, tmp and home belong to the workload's own user.
+// Only code, the temporary folders and home belong to the workload's own user, who
+// cannot add to the folder they are in.
 
 // Layout knows where things are in a data directory.
 type Layout struct{ Data string }
@@ -45,3 +47,9 @@ func CodeDir(version string) string  { return filepath.Join(version, "code") }
 func TempDir(version string) string  { return filepath.Join(version, "tmp") }
 func BuildLog(version string) string { return filepath.Join(version, "build.log") }
 func RunLog(version string) string   { return filepath.Join(version, "run.log") }
+
+// ProcessTempDir is the TMPDIR of one process of a version: two of them run at a
+// time while its environment changes.
+func ProcessTempDir(version, process string) string {
+	return TempDir(version) + "-" + process
+}

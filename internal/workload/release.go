@@ -2,6 +2,7 @@ package workload
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"time"
 
@@ -105,7 +106,8 @@ type Instance interface {
 	// Ready returns once the instance itself, and nothing else that may have taken
 	// the port, accepts connections, and answers health unless that is empty. It
 	// returns an error fit for the owner when the process ends first, or with the
-	// last lines of its log when ctx does.
+	// last lines of its log when ctx does. ErrPortTaken says that another start may
+	// succeed.
 	Ready(ctx context.Context, health string) error
 	// Done is closed when the process has ended, for whatever reason.
 	Done() <-chan struct{}
@@ -116,6 +118,10 @@ type Instance interface {
 	// ending goes on then.
 	Stop(ctx context.Context, grace time.Duration) error
 }
+
+// ErrPortTaken says that another program listens on the port that an instance was
+// given.
+var ErrPortTaken = errors.New("another program listens on the port that it was given")
 
 // Noticer is an Instance that tells what is wrong with it while it goes on.
 type Noticer interface {
