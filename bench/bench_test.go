@@ -1,0 +1,91 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// The test binary is its own backend and peer, as the program is.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && (os.Args[1] == "backend" || os.Args[1] == "reverseproxy") {
+		main()
+	}
+	os.Exit(m.Run())
+}
+
+func TestQuantilesAreWithinAStep(t *testing.T) {
+	var h histogram
+	var all []time.Duration
+	for range 10_000 {
+		d := time.Duration(1+rand.IntN(1<<rand.IntN(24))) * time.Microsecond
+		h.add(d)
+		all = append(all, d)
+	}
+	slices.Sort(all)
+	for _, q := range []float64{0, 0.5, 0.9, 0.99, 0.9999} {
+		want := all[int(q*float64(len(all)))]
+		if got := h.quantile(q); got < want || float64(got) > float64(want)*(1+1.0/subBuckets)+float64(time.Microsecond) {
+			t.Errorf("quantile %v is %v, want %v", q, got, want)
+		}
+	}
+}
+
+func TestAnswersAreChecked(t *testing.T) {
+	const good = "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabc"
+	for text, want := range map[string]string{
+		good: "",
+		"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n":          "want 200",
+		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n": "no Content-Length",
+		"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nabc":                "unexpected EOF",
+		"": "EOF",
+	} {
+		in := bufio.NewReader(strings.NewReader(text))
+		err := readAnswer(in, "200")
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", text, err, want)
+		}
+		if rest, _ := io.ReadAll(in); err == nil && len(rest) > 0 {
+			t.Errorf("%q: %q was not read", text, rest)
+		}
+	}
+}
+
+// A whole run with the one peer that is there on every machine.
+func TestARunReportsWhatItMeasured(t *testing.T) {
+	if _, err := os.Stat("/proc/self/schedstat"); err != nil {
+		t.Skip("the kernel does not tell here how long a thread has run")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var ps processes
+	defer ps.end()
+	backend, err := startBackend(ctx, &ps, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	peers, err := startPeers(ctx, &ps, surroundings{dir: t.TempDir(), backend: backend}, wanted("reverseproxy"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := options{rounds: 1, duration: 100 * time.Millisecond, connections: 4, idle: 20}
+	all, err := measure(ctx, o, peers, workloads)
+	if err != nil {
+		t.Fatal(err)
+	}
+	table := report(o, peers, workloads, all)
+	for _, w := range workloads {
+		if !strings.Contains(table, "### "+w.name) {
+			t.Errorf("%s is missing in\n%s", w.name, table)
+		}
+	}
+	if !strings.Contains(table, "| reverseproxy | ") || strings.Contains(table, "| 0.0 µs |") {
+		t.Errorf("the figures are\n%s", table)
+	}
+}
