@@ -66,6 +66,7 @@ type limits struct {
 	ReadBodyTimeout       time.Duration `default:"30s" env:"INGRESS_READ_BODY_TIMEOUT" help:"For a request body on /api and /v1, and a second more for each 16 KiB of it."`
 	DialTimeout           time.Duration `default:"3s" env:"INGRESS_DIAL_TIMEOUT" help:"For a connection to a backend."`
 	ResponseHeaderTimeout time.Duration `default:"60s" env:"INGRESS_RESPONSE_HEADER_TIMEOUT" help:"For a backend to begin its answer."`
+	HalfClosedTimeout     time.Duration `default:"30s" env:"INGRESS_HALF_CLOSED_TIMEOUT" help:"For silence on a WebSocket or another upgraded connection of which one side has ended."`
 	ResolveTimeout        time.Duration `default:"5s" env:"INGRESS_RESOLVE_TIMEOUT" help:"For the platform to resolve an id."`
 	ShutdownTimeout       time.Duration `default:"30s" env:"INGRESS_SHUTDOWN_TIMEOUT" help:"For requests in flight when the program ends."`
 }
@@ -220,7 +221,7 @@ func checkPositive(durations []namedDuration) error {
 func (l *limits) validate() error {
 	if err := checkPositive([]namedDuration{
 		{"--read-header-timeout", l.ReadHeaderTimeout}, {"--keep-alive-timeout", l.KeepAliveTimeout}, {"--read-body-timeout", l.ReadBodyTimeout},
-		{"--dial-timeout", l.DialTimeout}, {"--response-header-timeout", l.ResponseHeaderTimeout},
+		{"--dial-timeout", l.DialTimeout}, {"--response-header-timeout", l.ResponseHeaderTimeout}, {"--half-closed-timeout", l.HalfClosedTimeout},
 		{"--resolve-timeout", l.ResolveTimeout}, {"--shutdown-timeout", l.ShutdownTimeout},
 	}); err != nil {
 		return err

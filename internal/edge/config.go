@@ -103,7 +103,13 @@ type Limits struct {
 	// Patience is how long somebody who wants a page waits for a managed backend to
 	// start before a page says that it does. Default 3 s.
 	Patience time.Duration
+	// HalfClosed is how long an upgraded connection of which one side has ended may
+	// be silent before it is closed. With both sides open there is no limit.
+	// Default 30 s.
+	HalfClosed time.Duration
 }
+
+const defaultHalfClosed = 30 * time.Second
 
 func (l Limits) withDefaults() Limits {
 	return Limits{
@@ -116,6 +122,7 @@ func (l Limits) withDefaults() Limits {
 		ReadBody:    orDefault(l.ReadBody, 30*time.Second),
 		Resolve:     orDefault(l.Resolve, 5*time.Second),
 		Patience:    orDefault(l.Patience, 3*time.Second),
+		HalfClosed:  orDefault(l.HalfClosed, defaultHalfClosed),
 	}
 }
 
@@ -127,7 +134,7 @@ func orDefault[T int | int64 | time.Duration](value, fallback T) T {
 }
 
 func (l Limits) check() error {
-	if min(l.ReadHeader, l.Idle, l.ReadBody, l.Resolve, l.Patience) < 0 || min(int64(l.HeaderBytes), int64(l.URLBytes), l.BodyBytes, l.UploadBytes) < 0 {
+	if min(l.ReadHeader, l.Idle, l.ReadBody, l.Resolve, l.Patience, l.HalfClosed) < 0 || min(int64(l.HeaderBytes), int64(l.URLBytes), l.BodyBytes, l.UploadBytes) < 0 {
 		return fmt.Errorf("limits: %+v: a limit cannot be negative", l)
 	}
 	return nil

@@ -63,6 +63,7 @@ func New(config Config) (*Edge, error) {
 		TenantDomains: e.tenantDomains,
 		IsPlatformKey: config.IsPlatformKey,
 		Node:          config.Node,
+		HalfClosed:    config.Limits.HalfClosed,
 		Logger:        config.Logger,
 	})
 	e.platform = e.newPlatform()

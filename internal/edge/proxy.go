@@ -39,6 +39,9 @@ type proxyConfig struct {
 	IsPlatformKey func(credential string) bool
 	// Node names us in CDN-Loop; empty means defaultNode.
 	Node string
+	// HalfClosed is how long the open half of an upgraded connection may be silent
+	// once the other has ended. Zero means 30 s.
+	HalfClosed time.Duration
 	// Logger gets what went wrong after an answer had begun. Nil discards.
 	Logger *slog.Logger
 }
@@ -58,6 +61,7 @@ const flushInterval = time.Millisecond
 
 func newProxy(c proxyConfig) *proxy {
 	c.Node = cmp.Or(c.Node, defaultNode)
+	c.HalfClosed = cmp.Or(c.HalfClosed, defaultHalfClosed)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -190,7 +194,7 @@ func (p *proxy) refuseLoop(r *http.Request) *failure {
 
 // send takes the hop. A failure means that nothing was written.
 func (p *proxy) send(w http.ResponseWriter, r *http.Request, h *hop, explain func(error) *failure) *failure {
-	h.answer = &answer{ResponseWriter: w, early: h.early, finalOnly: !r.ProtoAtLeast(1, 1)}
+	h.answer = &answer{ResponseWriter: w, early: h.early, finalOnly: !r.ProtoAtLeast(1, 1), halfClosed: p.HalfClosed}
 	ctx := upstream.WithRetryNotice(r.Context(), func() { h.record.retried = true })
 	in := r.WithContext(context.WithValue(ctx, hopKey{}, h))
 	if r.Body != nil && r.ContentLength != 0 {
@@ -200,6 +204,9 @@ func (p *proxy) send(w http.ResponseWriter, r *http.Request, h *hop, explain fun
 		duplex(w, r)
 	}
 	p.reverse.ServeHTTP(h.answer, in)
+	if h.answer.halves.stop() {
+		p.Logger.DebugContext(r.Context(), "upgraded connection closed: one side had ended and the other was silent", "backend", h.url.Host)
+	}
 	if h.err == nil {
 		return nil
 	}
@@ -392,6 +399,9 @@ type answer struct {
 	early     func(http.Header)
 	finalOnly bool // the visitor speaks HTTP/1.0, which has no interim answers
 	hijacked  bool
+	// halfClosed is the limit of halves, which are those of the upgraded connection.
+	halfClosed time.Duration
+	halves     *halves
 }
 
 // prepare sets what ReverseProxy and the server would lose or add.
@@ -405,6 +415,10 @@ func (a *answer) prepare(res *http.Response) {
 		// backend demands is what we would pass.
 		a.Header().Set("Upgrade", "websocket")
 		a.Header().Set("Connection", "Upgrade")
+	}
+	if body, ok := res.Body.(io.ReadWriteCloser); ok && res.StatusCode == http.StatusSwitchingProtocols {
+		a.halves = &halves{limit: a.halfClosed, backend: body}
+		res.Body = &backendHalf{ReadWriteCloser: body, halves: a.halves}
 	}
 }
 
@@ -433,7 +447,10 @@ func (a *answer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, err
 	}
 	a.hijacked = true
-	return &upgradedConn{Conn: conn, early: buffered.Reader}, buffered, nil
+	if a.halves != nil { // ReverseProxy copies nothing otherwise
+		a.halves.visitor = conn
+	}
+	return &upgradedConn{Conn: conn, early: buffered.Reader, halves: a.halves}, buffered, nil
 }
 
 // upgradedConn is a visitor's connection after the upgrade. Its first bytes may
@@ -441,25 +458,24 @@ func (a *answer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 // ReverseProxy does not look.
 type upgradedConn struct {
 	net.Conn
-	early *bufio.Reader
+	early  *bufio.Reader
+	halves *halves
 }
 
 // Read returns early bytes first.
-func (c *upgradedConn) Read(p []byte) (int, error) {
-	if n := c.early.Buffered(); n > 0 {
-		return c.early.Read(p[:min(n, len(p))])
+func (c *upgradedConn) Read(p []byte) (n int, err error) {
+	if early := c.early.Buffered(); early > 0 {
+		n, err = c.early.Read(p[:min(early, len(p))])
+	} else {
+		n, err = c.Conn.Read(p)
 	}
-	return c.Conn.Read(p)
+	c.halves.read(n, err)
+	return n, err
 }
 
 // CloseWrite passes on that the backend has nothing more to say; embedding hides
 // that the connection can.
-func (c *upgradedConn) CloseWrite() error {
-	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
-		return half.CloseWrite()
-	}
-	return c.Close()
-}
+func (c *upgradedConn) CloseWrite() error { return closeWrite(c.Conn) }
 
 // bufferPool keeps the buffers bodies are copied through.
 type bufferPool struct{ pool sync.Pool }

@@ -24,12 +24,7 @@ func (t *tunnel) Write(p []byte) (int, error) {
 }
 
 // CloseWrite ends our side and leaves the other open.
-func (t *tunnel) CloseWrite() error {
-	if half, ok := t.Conn.(interface{ CloseWrite() error }); ok {
-		return half.CloseWrite()
-	}
-	return t.Close()
-}
+func (t *tunnel) CloseWrite() error { return closeWrite(t.Conn) }
 
 // tunnels are those there are. net/http does not know them any more when it shuts
 // down.
