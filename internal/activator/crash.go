@@ -31,6 +31,7 @@ type crashes struct {
 type failure struct {
 	version int64
 	reason  string
+	printed string        // last, if the reason does not say it
 	idle    time.Duration // the workload's timeout
 	used    time.Duration // the instant it was last used
 }
@@ -54,6 +55,9 @@ func (c *crashes) note(f failure, now time.Duration) {
 	c.reason = f.reason
 	if c.looping {
 		c.reason = fmt.Sprintf("it ended %d times within %v, the last time because %s", crashLimit, crashWindow, f.reason)
+		if f.printed != "" {
+			c.reason += "; it printed last:\n" + f.printed
+		}
 	}
 }
 
@@ -111,7 +115,7 @@ func (a *Activator) notice(e *entry) {
 		return
 	}
 	e.recover(r)
-	a.failed(e, failure{version: r.version, reason: reason, idle: r.idle, used: a.instant() - unused})
+	a.failed(e, failure{version: r.version, reason: reason, printed: r.lastWords(), idle: r.idle, used: a.instant() - unused})
 }
 
 // recover forgives what happened before an instance that was healthy for long. e

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/m3o/ingress/internal/confine"
+	"github.com/m3o/ingress/internal/logfile"
 	"github.com/m3o/ingress/internal/workload"
 )
 
@@ -178,5 +179,42 @@ func TestWorkloadThatEndsUnderALongRequestIsStartedAgain(t *testing.T) {
 			t.Error("it was not started again although somebody used it until it ended")
 		}
 		l.Release()
+	})
+}
+
+func TestACrashLoopSaysWhatWasPrintedLast(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, w *world) {
+		r := release(1)
+		r.Dir = t.TempDir()
+		w.releases.set(r)
+		log, err := logfile.Create(workload.RunLog(r.Dir), 1<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := log.Write([]byte("early\n" + strings.Repeat("more\n", tailLines-2) + "bad \xff\nthere is no database\n")); err != nil {
+			t.Fatal(err)
+		}
+		if err := log.Close(); err != nil {
+			t.Fatal(err)
+		}
+		for n := range crashLimit {
+			l := w.acquire(t, hello)
+			w.last().crash(confine.Exit{Code: 3})
+			l.Release()
+			pass(0)
+			if s, _ := w.Status(hello); n < crashLimit-1 && strings.Contains(s.Reason, "database") {
+				t.Errorf("after %d crashes the reason is %q", n+1, s.Reason)
+			}
+		}
+		s, _ := w.Status(hello)
+		for _, want := range []string{"5 times within 10m0s", "code 3", "it printed last:\nmore\n", "bad \uFFFD\nthere is no database"} {
+			if s.State != crashLooped || !strings.Contains(s.Reason, want) || strings.Contains(s.Reason, "early") {
+				t.Errorf("the state is %s, because %q, want %q", s.State, s.Reason, want)
+			}
+		}
+		u := w.refused(t, hello, ReasonCrashLooping)
+		if strings.Contains(u.Message, "database") || u.RetryAfter <= 0 {
+			t.Errorf("visitors are told %q", u.Message)
+		}
 	})
 }

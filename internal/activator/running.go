@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/m3o/ingress/internal/logfile"
 	"github.com/m3o/ingress/internal/workload"
 )
 
@@ -22,6 +24,7 @@ type running struct {
 	done              <-chan struct{}   // of the instance; nil for a site
 	transport         Transport         // nil for a site
 	handler           http.Handler      // nil for a process
+	log               string            // the file of what it prints; empty for a site
 	limit             int               // of leases at once; zero for any number
 	idle              time.Duration     // zero for never
 	ready             time.Duration     // the instant it became so
@@ -61,7 +64,25 @@ func (a *Activator) newSite(e *entry, r workload.Release) *running {
 func (a *Activator) newProcess(e *entry, r workload.Release, i workload.Instance) *running {
 	n := a.newRunning(e, r)
 	n.instance, n.done, n.transport = i, i.Done(), a.NewTransport(i.Addr())
+	n.log = workload.RunLog(r.Dir)
 	return n
+}
+
+// What the status of a workload that keeps crashing repeats of its log.
+const (
+	tailLines = 20
+	tailBytes = 2 << 10
+)
+
+// lastWords are the last lines of the log of an instance that has ended: most
+// programs say there why. Its entry is locked, and those who want the workload
+// can wait for a read as short as this.
+func (r *running) lastWords() string {
+	tail, err := logfile.Tail(r.log, tailLines, tailBytes)
+	if err != nil {
+		r.a.Log.Warn("the last lines of a log cannot be read", "workload", r.e.key, "version", r.version, "cause", err)
+	}
+	return strings.TrimSpace(strings.ToValidUTF8(string(tail), "\uFFFD"))
 }
 
 func (a *Activator) newRunning(e *entry, r workload.Release) *running {
