@@ -207,7 +207,7 @@ func TestACrashLoopSaysWhatWasPrintedLast(t *testing.T) {
 			}
 		}
 		s, _ := w.Status(hello)
-		for _, want := range []string{"5 times within 10m0s", "code 3", "it printed last:\nmore\n", "bad \uFFFD\nthere is no database"} {
+		for _, want := range []string{"5 times within 10m0s", "code 3", "it printed last:\nmore\n", "bad \xff\nthere is no database"} {
 			if s.State != crashLooped || !strings.Contains(s.Reason, want) || strings.Contains(s.Reason, "early") {
 				t.Errorf("the state is %s, because %q, want %q", s.State, s.Reason, want)
 			}

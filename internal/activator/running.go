@@ -82,7 +82,7 @@ func (r *running) lastWords() string {
 	if err != nil {
 		r.a.Log.Warn("the last lines of a log cannot be read", "workload", r.e.key, "version", r.version, "cause", err)
 	}
-	return strings.TrimSpace(strings.ToValidUTF8(string(tail), "\uFFFD"))
+	return strings.TrimSpace(string(tail))
 }
 
 func (a *Activator) newRunning(e *entry, r workload.Release) *running {

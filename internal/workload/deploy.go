@@ -133,7 +133,7 @@ func (r *Registry) Advance(ctx context.Context, id string, number int64, to Stat
 				return err
 			}
 		}
-		if err := r.move(ctx, tx, &v, to, reason); err != nil {
+		if err := r.move(ctx, tx, &v, to, legible(reason)); err != nil {
 			return fmt.Errorf("deploy version %d of %s: %w", number, id, err)
 		}
 		if err := r.saveVersion(ctx, tx, v); err != nil {
@@ -237,11 +237,11 @@ func (r *Registry) RestartFailed(ctx context.Context, id string, number, revisio
 		if err := r.save(ctx, tx, w); err != nil {
 			return err
 		}
-		v.Reason = reason
+		v.Reason = legible(reason)
 		if err := r.saveVersion(ctx, tx, v); err != nil {
 			return err
 		}
-		if err := r.record(ctx, tx, id, Event{Version: number, State: v.State, Reason: reason, At: r.now()}); err != nil {
+		if err := r.record(ctx, tx, id, Event{Version: number, State: v.State, Reason: v.Reason, At: r.now()}); err != nil {
 			return err
 		}
 		return tx.Changed(ctx, string(r.kind), id)

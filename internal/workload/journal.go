@@ -60,7 +60,7 @@ func (r *Registry) Entered(key string, version int64, state State, reason string
 	j := r.journal
 	j.mu.Lock()
 	j.sequence++
-	j.queue = append(j.queue, entry{j.sequence, id, version, state, reason, r.now().UTC()})
+	j.queue = append(j.queue, entry{j.sequence, id, version, state, legible(reason), r.now().UTC()})
 	if len(j.queue) > maxJournal {
 		j.queue = lastOfEach(j.queue)
 	}

@@ -49,13 +49,13 @@ func testJournal(t *testing.T, f *fixture) {
 		t.Errorf("written, it is %v, %v", w.State, err)
 	}
 	stop()
-	f.Entered("app/hello", 1, workload.Starting, "woken")
+	f.Entered("app/hello", 1, workload.Starting, "woken by \xff\x00")
 	must(t, <-ended)
 	f.Entered("app/nosuch", 1, workload.Ready, "")
 	f.Entered("function/hello", 1, workload.Failed, "")
 	must(t, f.RunJournal(ctx)) // writes what was told after the end as well
-	if w, err := f.another().Get(t.Context(), a, "hello"); err != nil || w.State != workload.Starting {
-		t.Errorf("after the end it is %v, %v", w.State, err)
+	if w, err := f.another().Get(t.Context(), a, "hello"); err != nil || w.State != workload.Starting || w.Reason != "woken by \uFFFD\uFFFD" {
+		t.Errorf("after the end it is %v because %q, %v", w.State, w.Reason, err)
 	}
 }
 

@@ -2,6 +2,7 @@ package workload
 
 import (
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -30,6 +31,13 @@ func FormatIdle(idle time.Duration) string {
 		return defaultIdleWord
 	}
 	return idle.String()
+}
+
+// legible makes text of a reason, which may quote what a program printed. Neither
+// a protocol buffer nor PostgreSQL takes other bytes than UTF-8, the latter no
+// NUL either.
+func legible(reason string) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(reason, "\uFFFD"), "\x00", "\uFFFD")
 }
 
 // Origin says in one word, or by its address, where a source comes from.
