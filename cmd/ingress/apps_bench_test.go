@@ -7,8 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -137,15 +135,5 @@ func BenchmarkIdleApps(b *testing.B) {
 // resident is the program's heap in use after a collection, in bytes.
 func (i *ingress) resident() int64 {
 	i.t.Helper()
-	for line := range strings.Lines(i.get("http://" + i.admin + "/metrics").body) {
-		if value, ok := strings.CutPrefix(line, "go_memstats_heap_alloc_bytes "); ok {
-			n, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
-			if err != nil {
-				i.t.Fatal(err)
-			}
-			return int64(n)
-		}
-	}
-	i.t.Fatal("no figure of the heap")
-	return 0
+	return int64(i.figure("go_memstats_heap_alloc_bytes"))
 }
