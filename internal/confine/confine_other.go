@@ -8,6 +8,8 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
+	"runtime"
 	"strconv"
 	"sync"
 	"syscall"
@@ -30,8 +32,10 @@ type Process struct {
 }
 
 // Start starts a command in a session and process group of its own, as the
-// policy's User, and returns when its program runs. Outside Linux the policy's
-// files, ports and limits are not enforced.
+// policy's User, and returns when its program runs. It is called by a launcher, a
+// process that does nothing else and that may keep the limits it puts on itself.
+// Outside Linux the policy's files and ports are not enforced, and of its limits
+// only what rlimits can express.
 func Start(p Policy, c Command) (*Process, error) {
 	if err := check(p, c); err != nil {
 		return nil, fmt.Errorf("confine %s: %w", p.Name, err)
@@ -44,10 +48,14 @@ func Start(p Policy, c Command) (*Process, error) {
 	if u := p.User; !u.IsZero() {
 		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: u.UID, Gid: u.GID}
 	}
-	// The mask is the process's own; a launcher makes no files of the command's.
-	old := unix.Umask(int(p.umask()))
-	err := cmd.Start()
-	unix.Umask(old)
+	// A log that reaches the limit of file sizes is then an error, and not the end of
+	// the launcher. What is caught, and not ignored, is as ever for the command.
+	signal.Notify(make(chan os.Signal, 1), unix.SIGXFSZ)
+	err := underLimits(rlimits(p), func() error {
+		// The mask is the process's own; a launcher makes no files of the command's.
+		defer unix.Umask(unix.Umask(int(p.umask())))
+		return cmd.Start()
+	})
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", p.Name, err)
 	}
@@ -136,15 +144,13 @@ func Sweep() {}
 
 // Probe says what confinement consists of here.
 func Probe(_ ...string) []Measure {
-	const advice = "run the ingress on Linux to keep apps from each other"
+	root := os.Geteuid() == 0
 	none := func(name string) Measure {
-		return Measure{Name: name, Detail: "only Linux has it", Advice: advice}
+		return Measure{Name: name, Detail: "only Linux has it", Advice: linuxAdvice}
 	}
-	return []Measure{
-		{Name: "own user", InForce: os.Geteuid() == 0, Detail: "each app has a user of its own when the ingress runs as root"},
-		none("files"), none("ports"), none("system calls"), none("memory limit"),
-		none("processor limit"), none("process limit"), none("disk limit"),
-	}
+	own := Measure{Name: "own user", InForce: root, Detail: "each app has a user of its own when the ingress runs as root"}
+	return append(append([]Measure{own}, rlimitMeasures(runtime.GOOS, root)...),
+		none("files"), none("ports"), none("system calls"), none("processor limit"), none("disk limit"))
 }
 
 func listening(port uint16) (bool, error) {
