@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
+	"path/filepath"
 	"time"
 
+	"github.com/m3o/ingress/internal/api"
 	apppb "github.com/m3o/ingress/proto/app"
 )
 
@@ -45,13 +48,24 @@ func (c *client) upload(ctx context.Context, service, dir string, show *progress
 	case packing.err != nil && !errors.Is(packing.err, io.ErrClosedPipe) && ctx.Err() == nil:
 		return "", &problem{text: fmt.Sprintf("cannot pack %s: %v", dir, packing.err), cause: packing.err}
 	case err != nil:
-		return "", c.explain(ctx, err)
+		return "", tooLarge(dir, c.explain(ctx, err))
 	}
 	show.step("upload", time.Since(began), fmt.Sprintf("%d files, %s", packing.files, size(res.GetSize())))
 	for _, skipped := range packing.skipped {
 		c.say("not uploaded: %s", skipped)
 	}
 	return res.GetUpload(), nil
+}
+
+// tooLarge adds what to do to the problem with an archive that is too large.
+func tooLarge(dir string, err error) error {
+	var shown *problem
+	var known *api.Error
+	if errors.As(err, &shown) && errors.As(err, &known) && known.Code == http.StatusRequestEntityTooLarge {
+		shown.hint = "Name what the build does not need in " + filepath.Join(dir, ".ingressignore") +
+			"; whoever operates the ingress can allow more with --max-source-bytes."
+	}
+	return err
 }
 
 // size writes a number of bytes for people.

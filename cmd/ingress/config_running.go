@@ -33,7 +33,7 @@ type running struct {
 	BuildLogBytes    byteSize      `default:"10MiB" env:"INGRESS_BUILD_LOG_BYTES" help:"What a build may print; one that prints more fails."`
 	KeepVersions     int           `default:"5" env:"INGRESS_KEEP_VERSIONS" help:"Versions kept of each app and function."`
 	SourceTimeout    time.Duration `default:"2m" env:"INGRESS_SOURCE_TIMEOUT" help:"For fetching a repository."`
-	MaxSourceBytes   byteSize      `default:"256MiB" env:"INGRESS_MAX_SOURCE_BYTES" help:"For a repository, or an upload and what it unpacks to."`
+	MaxSourceBytes   byteSize      `default:"256MiB" env:"INGRESS_MAX_SOURCE_BYTES" help:"For a repository, or an upload (beyond it, 413) and what it unpacks to."`
 	MaxSourceFiles   int64         `default:"50000" env:"INGRESS_MAX_SOURCE_FILES" help:"Files of a repository or an upload."`
 	GitSubmodules    bool          `env:"INGRESS_GIT_SUBMODULES" help:"Fetch a repository's submodules, too."`
 	AllowLocalRepos  bool          `env:"INGRESS_ALLOW_LOCAL_REPOS" help:"Let everybody deploy from file:// addresses, which are files of this machine."`

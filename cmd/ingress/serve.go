@@ -206,7 +206,8 @@ func (s *server) openEdge() error {
 		Limits: edge.Limits{
 			ReadHeader: limits.ReadHeaderTimeout, Idle: limits.KeepAliveTimeout,
 			HeaderBytes: int(limits.MaxHeaderBytes), URLBytes: int(limits.MaxURLBytes), BodyBytes: int64(limits.MaxAPIBodyBytes),
-			ReadBody: limits.ReadBodyTimeout, Resolve: limits.ResolveTimeout, HalfClosed: limits.HalfClosedTimeout,
+			UploadBytes: int64(s.config.Running.MaxSourceBytes),
+			ReadBody:    limits.ReadBodyTimeout, Resolve: limits.ResolveTimeout, HalfClosed: limits.HalfClosedTimeout,
 		},
 		Logger:  s.log,
 		Metrics: s.metrics,
