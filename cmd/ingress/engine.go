@@ -96,7 +96,7 @@ func (s *server) builderOptions(tasks workload.TaskRunner) builder.Options {
 func (s *server) sourceOptions(tasks workload.TaskRunner, executable string, rules *upstream.Rules) source.Options {
 	c := &s.config.Running
 	return source.Options{
-		Tasks: tasks, Executable: executable, Check: rules.Check, AllowLocal: c.AllowLocalRepos,
+		Tasks: tasks, Executable: executable, Lookup: repoHosts(rules), AllowLocal: c.AllowLocalRepos,
 		MaxBytes: int64(c.MaxSourceBytes), MaxFiles: c.MaxSourceFiles, Timeout: c.SourceTimeout,
 		Submodules: c.GitSubmodules, Egress: ports(c.BuildEgressPorts),
 	}

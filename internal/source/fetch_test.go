@@ -3,10 +3,11 @@ package source
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"net/url"
+	"net/netip"
 	"os"
 	"strings"
 	"testing"
@@ -201,15 +202,17 @@ func TestCredentialsStayAtTheirServer(t *testing.T) {
 
 func TestAddressesAreChecked(t *testing.T) {
 	asked := ""
-	o := Options{Check: func(_ context.Context, u *url.URL) error {
-		asked = u.String()
-		return errors.New("this address is private")
+	o := Options{Lookup: func(_ context.Context, host string, port uint16) ([]netip.Addr, error) {
+		asked = fmt.Sprintf("%s:%d", host, port)
+		return nil, errors.New("this address is private")
 	}}
 	for address, want := range map[string]string{
-		"git@example.com:a/b.git":       "ssh://git@example.com/a/b.git",
-		"example.com/a/b":               "https://example.com/a/b",
-		"ssh://example.com/a/b":         "ssh://git@example.com/a/b",
-		"https://example.com:443/a/b":   "https://example.com:443/a/b",
+		"git@example.com:a/b.git":       "example.com:22",
+		"example.com/a/b":               "example.com:443",
+		"ssh://example.com/a/b":         "example.com:22",
+		"git://example.com/a/b":         "example.com:9418",
+		"https://[2001:db8::1]/a/b":     "2001:db8::1:443",
+		"https://example.com:443/a/b":   "example.com:443",
 		"http://example.com/a/b":        "",
 		"https://example.com:8443/a/b":  "",
 		"https://me:pw@example.com/a/b": "",

@@ -7,17 +7,14 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	git "github.com/go-git/go-git/v5"
 	"github.com/go-git/go-git/v5/config"
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/transport"
-	"github.com/go-git/go-git/v5/plumbing/transport/client"
 	githttp "github.com/go-git/go-git/v5/plumbing/transport/http"
 	gitssh "github.com/go-git/go-git/v5/plumbing/transport/ssh"
 	"github.com/skeema/knownhosts"
@@ -54,11 +51,12 @@ func fetchOrder(args []string, getenv func(string) string) (got, error) {
 	if err := json.Unmarshal([]byte(args[0]), &o); err != nil {
 		return got{}, fmt.Errorf("read what to fetch: %w", err)
 	}
-	client.InstallProtocol("https", githttp.NewClientWithOptions(&http.Client{Transport: &http.Transport{
-		DialContext:           (&net.Dialer{Timeout: 20 * time.Second}).DialContext,
-		TLSHandshakeTimeout:   20 * time.Second,
-		ResponseHeaderTimeout: time.Minute,
-	}}, &githttp.ClientOptions{RedirectPolicy: githttp.NoFollowRedirects}))
+	if o.Local == "" {
+		if len(o.Addresses) == 0 {
+			return got{}, errors.New("there is no address that may be connected to")
+		}
+		o.install()
+	}
 	r := &remote{order: o}
 	if err := r.open(getenv); err != nil {
 		return got{}, err
@@ -118,13 +116,18 @@ func (r *remote) openSSH() error {
 	if auth.Signer, err = ssh.ParsePrivateKey(key); err != nil {
 		return errors.New("the ssh key cannot be read")
 	}
+	port := ep.Port
+	if port == 0 {
+		port = 22
+	}
+	host := net.JoinHostPort(ep.Host, fmt.Sprint(port)) // and not the address that is dialled
 	file := filepath.Join(r.Dir, "known_hosts")
 	info, err := os.Stat(file)
 	if err != nil {
 		return fmt.Errorf("read the known hosts: %w", err)
 	}
 	if info.Size() == 0 {
-		auth.HostKeyCallback = func(host string, _ net.Addr, key ssh.PublicKey) error {
+		auth.HostKeyCallback = func(_ string, _ net.Addr, key ssh.PublicKey) error {
 			r.learn = knownhosts.Line([]string{host}, key) + "\n"
 			return nil
 		}
@@ -133,12 +136,9 @@ func (r *remote) openSSH() error {
 		if err != nil {
 			return fail(HostKey, "the known hosts of %s cannot be read: %v", r.Host, err)
 		}
-		port := ep.Port
-		if port == 0 {
-			port = 22
-		}
-		auth.HostKeyCallback = known.HostKeyCallback()
-		auth.HostKeyAlgorithms = known.HostKeyAlgorithms(net.JoinHostPort(ep.Host, fmt.Sprint(port)))
+		check := known.HostKeyCallback()
+		auth.HostKeyCallback = func(_ string, from net.Addr, key ssh.PublicKey) error { return check(host, from, key) }
+		auth.HostKeyAlgorithms = known.HostKeyAlgorithms(host)
 	}
 	r.auth = auth
 	return nil

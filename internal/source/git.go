@@ -37,9 +37,9 @@ const (
 var gitPorts = []uint16{22, 53, 80, 443, 9418}
 
 // findGit returns a function that returns the path of the system's git, or "" when
-// there is none, or none that can be used: 2.31 is the first that takes settings
-// from the environment, where credentials are, and on Linux it must be where
-// confined programs can read.
+// there is none, or none that can be used: 2.37 is the first that can be told which
+// addresses to connect to, and on Linux it must be where confined programs can
+// read.
 func findGit() func() string {
 	return sync.OnceValue(func() string {
 		found, err := exec.LookPath("git")
@@ -69,7 +69,7 @@ func recentGit(text string) bool {
 	}
 	major, _ := strconv.Atoi(m[1]) // digits; one too large becomes the largest
 	minor, _ := strconv.Atoi(m[2])
-	return major > 2 || major == 2 && minor >= 31
+	return major > 2 || major == 2 && minor >= 37
 }
 
 // engine chooses who fetches. The system's ssh is of no use to a user that the
@@ -238,7 +238,7 @@ var (
 )
 
 func (g gitJob) advertised(ctx context.Context) (advertised, error) {
-	args := []string{"ls-remote", "--quiet", "--symref", "--", g.Repo.Address, "HEAD", "refs/heads/*", "refs/tags/*"}
+	args := []string{"ls-remote", "--quiet", "--symref", "--", g.gitAddress(), "HEAD", "refs/heads/*", "refs/tags/*"}
 	if strings.HasPrefix(g.Ref, "refs/") {
 		args = append(args, g.Ref)
 	}
@@ -264,7 +264,7 @@ func (g gitJob) advertised(ctx context.Context) (advertised, error) {
 // objects fetches what was chosen and returns the commit's id.
 func (g gitJob) objects(ctx context.Context, c choice, refs advertised) (string, error) {
 	if c.Want != "" {
-		out, ok, err := g.git(ctx, "fetch", "--quiet", "--no-tags", "--depth=1", "--", g.Repo.Address, "+"+c.Want+":refs/ingress/code")
+		out, ok, err := g.git(ctx, "fetch", "--quiet", "--no-tags", "--depth=1", "--", g.gitAddress(), "+"+c.Want+":refs/ingress/code")
 		if err != nil {
 			return "", err
 		}
@@ -277,7 +277,7 @@ func (g gitJob) objects(ctx context.Context, c choice, refs advertised) (string,
 		c.Search = c.Want // this server gives no commit but those that have a name
 	}
 	fmt.Fprintf(g.request.Log, "looking for %s in all of its history\n", c.Search)
-	out, ok, err := g.git(ctx, "fetch", "--quiet", "--no-tags", "--", g.Repo.Address,
+	out, ok, err := g.git(ctx, "fetch", "--quiet", "--no-tags", "--", g.gitAddress(),
 		"+refs/heads/*:refs/ingress/heads/*", "+refs/tags/*:refs/ingress/tags/*")
 	if err != nil {
 		return "", err
@@ -382,6 +382,9 @@ func (s systemGit) environment(j job) []string {
 		"GIT_SSH_VARIANT=ssh",
 		"GIT_SSH_COMMAND=" + sshCommand(j),
 	}
+	if j.Repo.URL.Scheme == "git" {
+		env = append(env, "GIT_OVERRIDE_VIRTUAL_HOST="+j.Repo.URL.Host)
+	}
 	if basic := j.Credential.basic(); basic != "" && j.Repo.URL.Scheme == "https" {
 		env = append(env, "GIT_CONFIG_COUNT=1",
 			"GIT_CONFIG_KEY_0=http."+origin(j.Repo.URL)+"/.extraHeader",
@@ -399,7 +402,7 @@ func sshCommand(j job) string {
 	}
 	command := "ssh -F /dev/null -o BatchMode=yes -o IdentitiesOnly=yes -o IdentityAgent=none" +
 		" -o UserKnownHostsFile=../known_hosts -o GlobalKnownHostsFile=/dev/null -o HashKnownHosts=no" +
-		" -o UpdateHostKeys=no -o ConnectTimeout=20 -o StrictHostKeyChecking=" + strict
+		" -o UpdateHostKeys=no -o ConnectTimeout=20 -o StrictHostKeyChecking=" + strict + j.sshHost()
 	if j.Credential.SSHKey == "" {
 		return command + " -o PubkeyAuthentication=no"
 	}

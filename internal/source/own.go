@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"path/filepath"
 	"strings"
 )
@@ -20,7 +21,9 @@ type order struct {
 	Dir        string `json:"dir"`
 	Submodules bool   `json:"submodules,omitempty"`
 	CAFile     string `json:"ca_file,omitempty"`
-	MaxBytes   int64  `json:"max_bytes"`
+	// Addresses are those of Host that may be connected to.
+	Addresses []netip.Addr `json:"addresses,omitempty"`
+	MaxBytes  int64        `json:"max_bytes"`
 }
 
 // answer is what it prints: what it got, or why not. Error is set with Reason when
@@ -43,14 +46,14 @@ type ownGit struct{ *Fetcher }
 
 func (o ownGit) fetch(ctx context.Context, j job) (got, error) {
 	if o.options.Executable == "" {
-		return got{}, fail(Failed, "this machine has no git that can be used for %s: install git 2.31 or newer", j.Repo)
+		return got{}, fail(Failed, "this machine has no git that can be used for %s: install git 2.37 or newer", j.Repo)
 	}
 	t, err := o.task(j)
 	if err != nil {
 		return got{}, err
 	}
 	text, err := json.Marshal(order{Address: j.Repo.Address, Local: localPath(j), Name: j.Repo.String(), Host: j.Repo.URL.Host,
-		Ref: j.Ref, Folder: j.Folder, Dir: j.Dir, Submodules: j.Submodules, CAFile: o.options.CAFile, MaxBytes: o.options.MaxBytes})
+		Ref: j.Ref, Folder: j.Folder, Dir: j.Dir, Submodules: j.Submodules, CAFile: o.options.CAFile, MaxBytes: o.options.MaxBytes, Addresses: j.Addresses})
 	if err != nil {
 		return got{}, fmt.Errorf("write what to fetch: %w", err)
 	}

@@ -39,7 +39,7 @@ func TestSubmoduleAddresses(t *testing.T) {
 }
 
 func TestOldGitIsNotUsed(t *testing.T) {
-	for text, want := range map[string]bool{"git version 2.39.5": true, "git version 2.31.0.windows.1": true, "git version 2.30.9": false, "git version 1.99": false,
+	for text, want := range map[string]bool{"git version 2.39.5": true, "git version 2.37.0.windows.1": true, "git version 2.36.9": false, "git version 1.99": false,
 		"git version 3.0": true, "": false, "hg 5": false} {
 		if got := recentGit(text); got != want {
 			t.Errorf("%q: %v, want %v", text, got, want)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path"
 	"path/filepath"
@@ -30,7 +31,9 @@ type job struct {
 	Dir        string
 	Submodules bool
 	Credential Credential
-	request    Request
+	// Addresses are those of the repository's host that may be connected to.
+	Addresses []netip.Addr
+	request   Request
 }
 
 // got is what an engine brought.
@@ -111,7 +114,8 @@ func refused(err error) error {
 
 // fetch gets one repository into the folder at of the tree.
 func (t *tree) fetch(ctx context.Context, j job, at string, depth int) (got, error) {
-	if err := t.check(ctx, j.Repo); err != nil {
+	var err error
+	if j.Addresses, err = t.pin(ctx, j.Repo.URL); err != nil {
 		return got{}, err
 	}
 	if origin(j.Repo.URL) == t.origin {
@@ -136,26 +140,6 @@ func (t *tree) fetch(ctx context.Context, j job, at string, depth int) (got, err
 		}
 	}
 	return g, nil
-}
-
-// check asks the rules about an address.
-func (t *tree) check(ctx context.Context, repo workload.Repo) error {
-	if repo.URL.Scheme == "file" {
-		return nil // parse took it, so the operator allows them
-	}
-	if _, err := t.ports(repo.URL); err != nil {
-		return err
-	}
-	if t.options.Check == nil {
-		return nil
-	}
-	if err := t.options.Check(ctx, repo.URL); err != nil {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		return fail(Refused, "%s cannot be fetched from: %v", repo.URL.Host, err)
-	}
-	return nil
 }
 
 // download runs an engine in a directory of its own and returns the archive it

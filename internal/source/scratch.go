@@ -50,7 +50,7 @@ const settings = `[safe]
 
 // prepare fills an engine's directory.
 func prepare(dir *os.Root, j job, caFile string) error {
-	config := settings
+	config := settings + j.curlResolve()
 	if caFile != "" {
 		config += fmt.Sprintf("\tsslCAInfo = %q\n", caFile)
 	}

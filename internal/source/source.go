@@ -11,7 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
+	"net/netip"
 	"os"
 	"time"
 
@@ -33,10 +33,13 @@ type Options struct {
 	// Executable is the absolute path of this program, which fetches by itself
 	// (FetchMain) when the machine has no git it can use.
 	Executable string
-	// Check refuses addresses that must not be reached from here; its error is
-	// shown to the owner. It is asked about every repository and submodule, with
-	// a URL whatever form the address had. Nil refuses none.
-	Check func(ctx context.Context, u *url.URL) error
+	// Lookup returns the addresses at which a host can be reached, those to try
+	// first first, or an error when it has none or has one that must not be reached
+	// from here; the error is shown to the owner. It is asked once about the host and
+	// port of every repository and submodule, and no other address than those it
+	// returned is connected to. It is called concurrently. Nil asks the machine's
+	// resolver and refuses none.
+	Lookup func(ctx context.Context, host string, port uint16) ([]netip.Addr, error)
 	// AllowLocal takes file:// addresses and absolute paths of this machine.
 	AllowLocal bool
 	// MaxBytes and MaxFiles bound what one fetch may bring, MaxBytes also what is
@@ -69,6 +72,9 @@ func New(o Options) *Fetcher {
 	}
 	if o.Timeout == 0 {
 		o.Timeout = DefaultTimeout
+	}
+	if o.Lookup == nil {
+		o.Lookup = lookUp
 	}
 	return &Fetcher{options: o, git: findGit()}
 }
