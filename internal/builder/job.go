@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,9 +34,11 @@ type step struct {
 	name, shown string
 	// args is the command; args[0] is an absolute path.
 	args []string
-	// tools is the language it needs; env what it needs besides the owner's
-	// environment, and over it; cached whether it uses the tenant's cache.
+	// tools is the language it needs, and path the directories to have before it in
+	// PATH; env what it needs besides the owner's environment, and over it; cached
+	// whether it uses the tenant's cache.
 	tools  toolchain
+	path   []string
 	env    map[string]string
 	cached bool
 }
@@ -90,7 +93,7 @@ func (j *job) task(s step) workload.Task {
 		Args: append([]string{shell, "-c", umask, "sh"}, s.args...),
 		Env: environ(map[string]string{"LANG": "C.UTF-8", "TERM": "dumb", "NO_COLOR": "1"},
 			j.builder.options.Env, j.Env, s.env,
-			map[string]string{"PATH": joinPath(s.tools.bins()...), "HOME": j.Home, "TMPDIR": j.Temp}),
+			map[string]string{"PATH": joinPath(append(slices.Clone(s.path), s.tools.bins()...)...), "HOME": j.Home, "TMPDIR": j.Temp}),
 		Dir:       j.Code,
 		User:      j.User,
 		ReadWrite: []string{j.Code, j.Temp, j.Home},

@@ -3,7 +3,6 @@ package builder
 import (
 	"context"
 	"fmt"
-	"maps"
 	"path"
 	"path/filepath"
 	"strings"
@@ -22,6 +21,9 @@ type nodeProject struct {
 	// static is whether there is nothing to run and nothing to build, only a page.
 	static bool
 	tools  toolchain
+	// managerDir is the folder in the code with the package manager that the start
+	// script calls, or "".
+	managerDir string
 }
 
 func readNodeProject(f *folder) (project, error) {
@@ -63,7 +65,7 @@ func (n *nodeProject) install(ctx context.Context, j *job, own bool) error {
 	if !builds && !n.pkg.needsInstall(false) {
 		return nil
 	}
-	manager, err := n.manager(j)
+	manager, err := n.manager(ctx, j)
 	if err != nil {
 		return err
 	}
@@ -72,13 +74,12 @@ func (n *nodeProject) install(ctx context.Context, j *job, own bool) error {
 			return err
 		}
 	}
-	if !builds {
-		return nil
+	if builds {
+		if err := manager.run(ctx, j, "run", "build"); err != nil {
+			return err
+		}
 	}
-	if err := manager.run(ctx, j, "run", "build"); err != nil {
-		return err
-	}
-	if args := manager.prune(); args != nil && len(n.pkg.devDependencies) > 0 {
+	if args := manager.prune(builds); args != nil && len(n.pkg.devDependencies) > 0 {
 		return manager.run(ctx, j, args...)
 	}
 	return nil
@@ -130,7 +131,11 @@ func (n *nodeProject) startScript(script string) []string {
 }
 
 func (n *nodeProject) surroundings(j *job) (map[string]string, []string) {
-	dirs := append([]string{j.inCode("node_modules/.bin")}, n.tools.bins()...)
+	dirs := []string{j.inCode("node_modules/.bin")}
+	if n.managerDir != "" {
+		dirs = append(dirs, binDir(n.managerDir))
+	}
+	dirs = append(dirs, n.tools.bins()...)
 	return map[string]string{"PATH": joinPath(dirs...), "NODE_ENV": "production"}, n.tools.roots
 }
 
@@ -148,86 +153,4 @@ func mainFile(f *folder, pkg packageJSON) string {
 		return "./" + file
 	}
 	return ""
-}
-
-// packageManager is what installs the packages of a Node app.
-type packageManager struct {
-	name string
-	path string
-	lock string
-
-	tools toolchain
-}
-
-// manager chooses by the lock file. Another one than npm is used when this
-// machine has it.
-func (n *nodeProject) manager(j *job) (packageManager, error) {
-	for name, lock := range map[string]string{"yarn": "yarn.lock", "pnpm": "pnpm-lock.yaml"} {
-		if n.lock != lock {
-			continue
-		}
-		if program := j.builder.tools.beside(n.tools, name); program != "" {
-			return packageManager{name, program, lock, n.tools}, nil
-		}
-		j.log.printf("Warning: %s needs %s, which this machine does not have; npm installs instead and may choose other versions", lock, name)
-	}
-	program := j.builder.tools.beside(n.tools, "npm")
-	if program == "" {
-		return packageManager{}, refuse("npm is not installed on this machine; whoever operates it has to install it beside Node.js")
-	}
-	return packageManager{"npm", program, n.lock, n.tools}, nil
-}
-
-// install returns the arguments that install what the lock file says, and for a
-// build with what only development needs.
-func (m packageManager) install(dev bool) []string {
-	which := "--omit=dev"
-	if dev {
-		which = "--include=dev"
-	}
-	switch {
-	case m.name == "yarn":
-		return []string{"install", "--frozen-lockfile", "--non-interactive", fmt.Sprintf("--production=%t", !dev)}
-	case m.name == "pnpm" && dev:
-		return []string{"install", "--frozen-lockfile", "--prod=false"}
-	case m.name == "pnpm":
-		return []string{"install", "--frozen-lockfile", "--prod"}
-	case m.lock == "package-lock.json" || m.lock == "npm-shrinkwrap.json":
-		return []string{"ci", which}
-	}
-	return []string{"install", "--no-package-lock", which}
-}
-
-// prune returns the arguments that remove what only the build needed.
-func (m packageManager) prune() []string {
-	switch {
-	case m.name == "yarn":
-		return []string{"install", "--frozen-lockfile", "--non-interactive", "--production=true", "--ignore-scripts", "--prefer-offline"}
-	case m.name == "pnpm":
-		return []string{"prune", "--prod", "--ignore-scripts"}
-	case m.lock == "package-lock.json" || m.lock == "npm-shrinkwrap.json":
-		return []string{"prune", "--omit=dev", "--ignore-scripts"}
-	}
-	return []string{"prune", "--omit=dev", "--ignore-scripts", "--no-package-lock"}
-}
-
-// run runs the package manager. It keeps what it downloads in the tenant's cache
-// and says nothing that is not about the app.
-func (m packageManager) run(ctx context.Context, j *job, args ...string) error {
-	env := map[string]string{
-		"NODE_ENV":         "production",
-		"npm_config_cache": j.inCache("npm"), "npm_config_logs_max": "0",
-		"npm_config_fund": "false", "npm_config_audit": "false", "npm_config_update_notifier": "false",
-		"npm_config_progress": "false", "npm_config_color": "false",
-		"YARN_CACHE_FOLDER": j.inCache("yarn"), "npm_config_store_dir": j.inCache("pnpm"), "COREPACK_ENABLE_DOWNLOAD_PROMPT": "0",
-	}
-	if chosen := j.Env["NODE_ENV"]; chosen != "" {
-		env["NODE_ENV"] = chosen
-	}
-	maps.DeleteFunc(env, func(name, _ string) bool { return m.name == "npm" && (name == "npm_config_store_dir") })
-	name := m.name + " " + args[0]
-	if args[0] == "run" {
-		name += " " + args[1]
-	}
-	return j.run(ctx, step{name: name, args: append([]string{m.path}, args...), tools: m.tools, env: env, cached: true})
 }

@@ -7,7 +7,8 @@ import (
 // packageJSON is what a package.json says that matters here. Fields of another
 // type than they should have are as if they were not there, as for npm.
 type packageJSON struct {
-	name, main                    string
+	name, version, main           string
+	packageManager                string
 	scripts                       map[string]string
 	dependencies, devDependencies map[string]string
 	optionalDependencies, engines map[string]string
@@ -21,7 +22,7 @@ func parsePackageJSON(content []byte) (packageJSON, error) {
 		return packageJSON{}, refuse("package.json is not a JSON object: %v", err)
 	}
 	p := packageJSON{
-		name: jsonText(fields["name"]), main: jsonText(fields["main"]),
+		name: jsonText(fields["name"]), version: jsonText(fields["version"]), main: jsonText(fields["main"]), packageManager: jsonText(fields["packageManager"]),
 		scripts:              jsonTexts(fields["scripts"]),
 		dependencies:         jsonTexts(fields["dependencies"]),
 		devDependencies:      jsonTexts(fields["devDependencies"]),

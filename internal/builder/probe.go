@@ -16,10 +16,23 @@ import (
 // to start when their stand-in for a language is called.
 var managers = []string{"PYENV_", "NODENV_", "NVM_", "ASDF_", "MISE_", "VOLTA_", "GOENV_", "FNM_"}
 
-// ask starts a program of this machine, never one of a tenant, and returns the
-// first three lines it prints. It runs in the top directory, where no file can
-// tell a version manager or Go to use another version.
+// ask returns the first three lines that a program of this machine prints.
 func ask(ctx context.Context, path string, args []string) ([]string, error) {
+	text, err := output(ctx, path, args)
+	if err != nil {
+		return nil, err
+	}
+	lines := strings.Split(text, "\n")
+	if len(lines) < 3 {
+		return nil, fmt.Errorf("does not say its version but %q", shorten(text, 200))
+	}
+	return lines[:3], nil
+}
+
+// output starts a program of this machine, never one of a tenant, and returns what
+// it prints. It runs in the top directory, where no file can tell a version manager
+// or Go to use another version.
+func output(ctx context.Context, path string, args []string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, path, args...)
@@ -33,18 +46,14 @@ func ask(ctx context.Context, path string, args []string) ([]string, error) {
 			err = errors.New("it did not answer")
 		}
 		first, _, _ := strings.Cut(strings.TrimSpace(stderr.String()), "\n")
-		return nil, fmt.Errorf("does not work: %w %s", err, shorten(first, 200))
+		return "", fmt.Errorf("does not work: %w %s", err, shorten(first, 200))
 	}
-	lines := strings.Split(strings.TrimSpace(stdout.String()), "\n")
-	if len(lines) < 3 {
-		return nil, fmt.Errorf("does not say its version but %q", shorten(stdout.String(), 200))
-	}
-	return lines[:3], nil
+	return strings.TrimSpace(stdout.String()), nil
 }
 
 // probeEnv keeps of an environment what a program needs to find itself.
 func probeEnv(environ []string) []string {
-	kept := []string{"GOTOOLCHAIN=local", "GOENV=off", "LANG=C.UTF-8"}
+	kept := []string{"GOTOOLCHAIN=local", "GOENV=off", "LANG=C.UTF-8", "COREPACK_ENABLE_NETWORK=0"}
 	for _, pair := range environ {
 		name, _, _ := strings.Cut(pair, "=")
 		manager := slices.ContainsFunc(managers, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
