@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -36,6 +37,7 @@ Examples:
 
 // Run serves until the program is told to end.
 func (c *serveCmd) Run(p *program) error {
+	tuneMemory(os.LookupEnv)
 	c.DataDir = p.cli.DataDir
 	if err := c.validate(p.env); err != nil {
 		return err
