@@ -68,6 +68,9 @@ func (e *Edge) failureBody(r *http.Request, f *failure) (body []byte, contentTyp
 		if r.Method != http.MethodGet {
 			f.reload = 0 // loading it again would be another request than this one
 		}
+		if f.reload > 0 {
+			f.hint = f.waiting
+		}
 		return e.pages.failure(f), htmlType
 	}
 	answer := &api.Error{ID: "ingress." + string(f.reason), Code: f.status, Detail: strings.TrimSpace(f.message + " " + f.hint)}

@@ -57,6 +57,7 @@ type failure struct {
 	retryAfter time.Duration // becomes Retry-After when positive
 	allow      string        // becomes Allow when set (405)
 	reload     time.Duration // a browser's page loads itself again after this long, when positive
+	waiting    string        // instead of hint, on a page that loads itself again
 	cause      error         // for the log only
 }
 

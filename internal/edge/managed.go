@@ -46,7 +46,7 @@ func wantsPage(r *http.Request) bool {
 
 func starting() *failure {
 	f := fail(http.StatusServiceUnavailable, ReasonStarting, "This is waking up.")
-	f.hint = "It sleeps when nobody visits it. The page loads itself again."
+	f.waiting = "It sleeps while nobody visits it. This page loads itself again until it is awake."
 	f.retryAfter = 2 * time.Second
 	f.reload = time.Second
 	return f
@@ -84,7 +84,7 @@ func unreadyText(reason Reason) *failure {
 	case ReasonDeployFailed:
 		message, hint = "This could not be deployed.", "Its owner finds the reason in its status and its build log."
 	case ReasonCrashLooping:
-		message, hint = "This stops again and again soon after it was started.", "Its owner finds the reason in its status and its run log. It is tried again from time to time."
+		message, hint = "This keeps stopping soon after it is started.", "It is tried again from time to time. Its owner finds the reason in its status and its run log."
 	case ReasonStopped:
 		message, hint = "This is stopped.", "Its owner can start it again."
 	default:

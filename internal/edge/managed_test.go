@@ -61,7 +61,7 @@ func TestWhyAManagedBackendCannotAnswer(t *testing.T) {
 		{ReasonQueueFull, "Too many visitors", false},
 		{ReasonBusy, "as many visitors", false},
 		{ReasonDeployFailed, "could not be deployed", false},
-		{ReasonCrashLooping, "again and again", false},
+		{ReasonCrashLooping, "keeps stopping", false},
 		{ReasonStopped, "is stopped", false},
 	} {
 		a.err = &Unready{Reason: row.reason, RetryAfter: 42 * time.Second, Cause: errors.New("it printed sesame")}
@@ -71,7 +71,10 @@ func TestWhyAManagedBackendCannotAnswer(t *testing.T) {
 			strings.Contains(res.body, "refresh") != row.reload || strings.Contains(res.body, "sesame") {
 			t.Errorf("%s: Retry-After %q\n%s", row.reason, res.Header.Get("Retry-After"), res.body)
 		}
-		if res := r.do("POST", "site.app.test/", "x"); strings.Contains(res.body, "refresh") {
+		if says := strings.Contains(res.body, "This page loads itself again"); says != row.reload || says && strings.Contains(res.body, "Try again") {
+			t.Errorf("%s: the page that loads itself again: %v\n%s", row.reason, row.reload, res.body)
+		}
+		if res := r.do("POST", "site.app.test/", "x"); strings.Contains(res.body, "refresh") || strings.Contains(res.body, "loads itself") {
 			t.Errorf("%s: the page of a POST loads itself again", row.reason)
 		}
 	}

@@ -79,6 +79,7 @@ func resolveFailure(ctx context.Context, err error, unknown func() *failure) *fa
 func deploying() *failure {
 	f := fail(http.StatusServiceUnavailable, ReasonDeploying, "This is being deployed and is not ready yet.")
 	f.hint = "Try again in a few seconds."
+	f.waiting = "This page loads itself again until it is."
 	f.retryAfter = 2 * time.Second
 	f.reload = 2 * time.Second
 	return f
