@@ -31,6 +31,7 @@ type running struct {
 	BuildMemory      byteSize      `default:"2GiB" env:"INGRESS_BUILD_MEMORY" help:"Memory of one build."`
 	BuildDisk        byteSize      `default:"4GiB" env:"INGRESS_BUILD_DISK" help:"Disk that one build may fill, its tenant's cache included."`
 	BuildLogBytes    byteSize      `default:"10MiB" env:"INGRESS_BUILD_LOG_BYTES" help:"What a build may print; one that prints more fails."`
+	BuildCacheBytes  byteSize      `default:"2GiB" env:"INGRESS_BUILD_CACHE_BYTES" help:"What builds of a tenant may leave for its next ones. 0 for nothing."`
 	KeepVersions     int           `default:"5" env:"INGRESS_KEEP_VERSIONS" help:"Versions kept of each app and function."`
 	SourceTimeout    time.Duration `default:"2m" env:"INGRESS_SOURCE_TIMEOUT" help:"For fetching a repository."`
 	MaxSourceBytes   byteSize      `default:"256MiB" env:"INGRESS_MAX_SOURCE_BYTES" help:"For a repository, or an upload (beyond it, 413) and what it unpacks to."`

@@ -53,7 +53,7 @@ func (s *server) makeEngine(layout workload.Layout, rules *upstream.Rules, regis
 		Registries: deployRegistries(registries),
 		Fetcher:    source.New(s.sourceOptions(w.runner, executable, rules)),
 		Builder:    w.builder, Activator: w.activator, Layout: layout,
-		Builds: c.Builds, Keep: c.KeepVersions, LogBytes: int64(c.BuildLogBytes), Log: s.log,
+		Builds: c.Builds, Keep: c.KeepVersions, LogBytes: int64(c.BuildLogBytes), CacheBytes: int64(c.BuildCacheBytes), Log: s.log,
 	})
 	return w, nil
 }

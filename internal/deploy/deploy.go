@@ -25,6 +25,7 @@ type Registry interface {
 	RestartFailed(ctx context.Context, id string, number, revision int64, reason string) error
 	Prune(ctx context.Context, id string, keep int) ([]int64, error)
 	Kept(ctx context.Context) (workload.Kept, error)
+	Tenants(ctx context.Context) ([]string, error)
 	UploadFile(tenant, upload string) (string, error)
 	PruneTenantUploads(ctx context.Context, tenant string) error
 	CredentialFor(ctx context.Context, tenant, host string) (workload.Credential, bool, error)
@@ -61,6 +62,9 @@ type Options struct {
 	Builds int
 	// Keep is how many versions of a workload keep their folders.
 	Keep int
+	// CacheBytes is how much the builds of a tenant may leave on disk for its next
+	// ones; 0 for nothing. It is looked at when no build of the tenant runs.
+	CacheBytes int64
 	// LogBytes is what is kept of what a fetch and build print.
 	LogBytes int64
 	// Log is the operator's.
@@ -73,9 +77,10 @@ type Options struct {
 // are safe for concurrent use.
 type Deployer struct {
 	Options
-	slots chan struct{} // one for each build that may run
-	wake  chan struct{} // holds a token while inbox may have something
-	inbox inbox
+	slots    chan struct{} // one for each build that may run
+	wake     chan struct{} // holds a token while inbox may have something
+	inbox    inbox
+	cacheUse cacheUse
 }
 
 // New returns a Deployer; Run makes it work.

@@ -24,11 +24,12 @@ var (
 
 // Run does deploys until ctx ends, and returns once none is going on. What was
 // cut off is taken up by the next Run. It removes folders that an earlier run
-// left behind, before anything else.
+// left behind, before anything else; build caches are looked at while it runs.
 func (d *Deployer) Run(ctx context.Context) {
 	d.sweep(ctx)
 	r := &run{Deployer: d, going: make(map[subject]*going), ended: make(chan subject)}
 	defer r.wait()
+	r.running.Go(func() { d.sweepCaches(ctx, true) })
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for {
@@ -159,4 +160,5 @@ func (d *Deployer) remove(ctx context.Context, s subject, gone bool) {
 	if err := confine.Remove(d.Layout.Workload(s.kind, s.id)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		d.Log.Error("the folder of a removed workload could not be removed", "workload", s.key(), "error", err)
 	}
+	d.sweepCaches(ctx, false)
 }

@@ -26,6 +26,9 @@ func (d *Deployer) deploy(ctx context.Context, s subject, job workload.Job) {
 	log := d.Log.With("workload", s.key(), "version", job.Version.Number)
 	err := v.run(ctx)
 	defer v.pruneUploads()
+	if v.log != nil { // it was built, or was to be
+		defer d.pruneCache(job.Tenant)
+	}
 	switch {
 	case err == nil:
 		log.Info("deployed", "restart", job.Restart)
@@ -108,6 +111,9 @@ func (v *deployment) makeInSlot(ctx context.Context) error {
 		return ctx.Err()
 	}
 	defer func() { <-v.slots }()
+	using := v.cacheUse.of(v.job.Tenant)
+	using.RLock()
+	defer using.RUnlock()
 	if err := v.makeFolders(); err != nil {
 		return err
 	}

@@ -48,6 +48,27 @@ func (r *Registry) Kept(ctx context.Context) (Kept, error) {
 	return kept, nil
 }
 
+// Tenants returns the tenants that have workloads of this kind, in no order.
+func (r *Registry) Tenants(ctx context.Context) ([]string, error) {
+	rows, err := r.db.QueryContext(ctx, "SELECT DISTINCT tenant FROM workloads WHERE kind = $1", string(r.kind))
+	if err != nil {
+		return nil, fmt.Errorf("find tenants with workloads: %w", err)
+	}
+	defer rows.Close()
+	var tenants []string
+	for rows.Next() {
+		var tenant string
+		if err := rows.Scan(&tenant); err != nil {
+			return nil, fmt.Errorf("find tenants with workloads: %w", err)
+		}
+		tenants = append(tenants, tenant)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("find tenants with workloads: %w", err)
+	}
+	return tenants, nil
+}
+
 // Prune marks the versions of a workload beyond the newest keep as unavailable,
 // and returns their numbers, newest first: their folders may go now. It spares
 // the current version, the one asked for last, those on their way or draining,
