@@ -89,7 +89,7 @@ func (f *Fetcher) fetchRepo(ctx context.Context, req Request, limits Limits) (Re
 	if err := t.writer.finish(); err != nil {
 		return Result{}, err
 	}
-	r := Result{Commit: g.Commit, Bytes: t.writer.bytes, Files: t.writer.files, KnownHosts: strings.Join(t.hosts, "")}
+	r := Result{Commit: g.Commit, Bytes: t.writer.bytes, Files: t.writer.files, KnownHosts: strings.Join(t.hosts, ""), pointers: t.writer.pointers}
 	r.Detail = describe(repo, g, r)
 	return r, nil
 }

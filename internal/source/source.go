@@ -110,6 +110,8 @@ type Result struct {
 	// KnownHosts are known_hosts lines of ssh servers met for the first time, to
 	// be stored with the Credential.
 	KnownHosts string
+
+	pointers pointers
 }
 
 // Fetch gets the code of a request. Its errors are an *Error when the owner can do
@@ -125,6 +127,7 @@ func (f *Fetcher) Fetch(ctx context.Context, req Request) (Result, error) {
 	defer cancel()
 	result, err := f.fetch(limited, req)
 	if err == nil {
+		result.pointers.warn(req.Log)
 		return result, nil
 	}
 	if cleared := clearDir(req.Dest); cleared != nil {

@@ -42,7 +42,7 @@ func Unpack(ctx context.Context, r io.Reader, dest string, limits Limits) (Resul
 		}
 		return Result{}, err
 	}
-	return Result{Bytes: w.bytes, Files: w.files}, nil
+	return Result{Bytes: w.bytes, Files: w.files, pointers: w.pointers}, nil
 }
 
 func unpack(ctx context.Context, r io.Reader, w *writer) error {

@@ -43,6 +43,7 @@ type writer struct {
 	links        []string
 	bytes, files int64 // what there is
 	count        int64 // entries ever made, folders included
+	pointers     pointers
 }
 
 func newWriter(root *os.Root, limits Limits) *writer {
@@ -52,7 +53,7 @@ func newWriter(root *os.Root, limits Limits) *writer {
 	if limits.Files == 0 {
 		limits.Files = DefaultFiles
 	}
-	return &writer{root: root, limits: limits, made: map[string]entry{}}
+	return &writer{root: root, limits: limits, made: map[string]entry{}, pointers: pointers{}}
 }
 
 // counted refuses one entry too many.
@@ -131,7 +132,12 @@ func (w *writer) file(name string, mode os.FileMode, size int64, r io.Reader) er
 	if err != nil {
 		return machine("write a file", err)
 	}
+	var small strings.Builder
+	if size < maxPointer {
+		r = io.TeeReader(r, &small)
+	}
 	_, err = io.CopyN(f, r, size)
+	w.pointers.note(name, small.String())
 	if err = errors.Join(err, f.Close()); err != nil {
 		return machine("write a file", err)
 	}
