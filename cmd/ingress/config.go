@@ -49,6 +49,12 @@ type config struct {
 	LogFormat string `default:"auto" enum:"auto,text,json" env:"INGRESS_LOG_FORMAT" help:"auto (text on a terminal, JSON otherwise), text or json."`
 	LogLevel  string `default:"info" enum:"debug,info,warn,error" env:"INGRESS_LOG_LEVEL" help:"debug, info, warn or error."`
 
+	AccessLog         string   `default:"stderr" env:"INGRESS_ACCESS_LOG" placeholder:"WHERE" help:"Where a line for each request goes: stderr (with everything else), stdout, none, or a file."`
+	AccessLogEvery    uint64   `default:"1" env:"INGRESS_ACCESS_LOG_EVERY" placeholder:"N" help:"Log one of N requests; those answered with 500 or more always are."`
+	AccessLogMaxBytes byteSize `default:"100MiB" env:"INGRESS_ACCESS_LOG_MAX_BYTES" help:"Size at which an access log in a file is renamed and another begun."`
+	AccessLogKeep     int      `default:"5" env:"INGRESS_ACCESS_LOG_KEEP" placeholder:"N" help:"How many renamed access logs are kept."`
+	AnonymiseClients  bool     `env:"INGRESS_ANONYMISE_CLIENTS" help:"Log of a visitor's address only the network: 24 bits of IPv4, 48 of IPv6."`
+
 	Running running `embed:"" group:"Apps and functions:"`
 	Limits  limits  `embed:"" group:"Limits:"`
 
@@ -98,6 +104,7 @@ func (c *config) validate(env func(string) string) error {
 		checkPositive([]namedDuration{
 			{"--session-life", c.SessionLife}, {"--verify-link-life", c.VerifyLinkLife}, {"--magic-link-life", c.MagicLinkLife},
 		}),
+		c.validateAccessLog(),
 		c.Running.validate(),
 		c.Limits.validate(),
 	)

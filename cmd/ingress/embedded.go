@@ -144,6 +144,7 @@ func (s *server) makeServices(ctx context.Context, e *embedded, sealer *store.Se
 	})
 	e.handler, err = api.NewHandler(api.HandlerConfig{
 		Services: s.serviceTables(e), Auth: e.keys, Limiter: e.keys, Anonymous: publicResolver, Logger: s.log,
+		Called: func(ctx context.Context, c api.Caller) { edge.NoteTenant(ctx, c.Tenant) },
 	})
 	return err
 }
@@ -319,9 +320,9 @@ func (r resolver) Resolve(ctx context.Context, id string) (edge.Backend, error) 
 	case err != nil:
 		return edge.Backend{}, err
 	case b.Managed:
-		return edge.Backend{Key: b.Key, Origin: edge.Managed}, nil
+		return edge.Backend{Key: b.Key, Tenant: b.Tenant, Origin: edge.Managed}, nil
 	}
-	return edge.Backend{Key: b.Key, URL: b.URL, Origin: edge.Registered}, nil
+	return edge.Backend{Key: b.Key, Tenant: b.Tenant, URL: b.URL, Origin: edge.Registered}, nil
 }
 
 // verifier checks verification tokens.

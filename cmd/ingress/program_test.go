@@ -18,12 +18,18 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/m3o/ingress/internal/runner"
 )
 
 // scratch holds what all tests of this package share.
 var scratch string
 
 func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == runner.Subcommand {
+		// Tests that serve in this process make it the program that starts launchers.
+		os.Exit(runner.Launch(os.Args[2:], os.Stdin, os.Stdout))
+	}
 	os.Exit(func() int {
 		var err error
 		if scratch, err = os.MkdirTemp("", "ingress-test-"); err != nil {

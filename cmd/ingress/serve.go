@@ -211,11 +211,16 @@ func (s *server) openEdge() error {
 			UploadBytes: int64(s.config.Running.MaxSourceBytes),
 			ReadBody:    limits.ReadBodyTimeout, Resolve: limits.ResolveTimeout, HalfClosed: limits.HalfClosedTimeout,
 		},
-		Logger:  s.log,
-		Metrics: s.metrics,
+		Logger:           s.log,
+		AccessLogEvery:   s.config.AccessLogEvery,
+		AnonymiseClients: s.config.AnonymiseClients,
+		Metrics:          s.metrics,
 	}
 	s.platform.fill(&c)
 	var err error
+	if c.AccessLog, err = s.openAccessLog(); err != nil {
+		return err
+	}
 	if c.TakesUpload, err = api.Uploads(); err != nil {
 		return err
 	}

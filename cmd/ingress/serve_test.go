@@ -72,6 +72,10 @@ func TestAStartThatIsRefused(t *testing.T) {
 		{"a missing key file", nil, []string{"--bootstrap-key-file", "/nonexistent"}, []string{"--bootstrap-key-file", "/nonexistent"}},
 		{"a short limit", nil, []string{"--max-url-bytes", "12"}, []string{"--max-url-bytes", "12"}},
 		{"a session that never begins", nil, []string{"--session-life=-1h"}, []string{"--session-life", "-1h"}},
+		{"an access log of nothing", nil, []string{"--access-log-every", "0"}, []string{"--access-log-every"}},
+		{"a small access log", nil, []string{"--access-log-max-bytes", "1KiB"}, []string{"--access-log-max-bytes"}},
+		{"no old access log", nil, []string{"--access-log-keep", "0"}, []string{"--access-log-keep"}},
+		{"an access log nowhere", nil, []string{"--access-log", "/nonexistent/access.log"}, []string{"--access-log", "/nonexistent"}},
 		{"no time", nil, []string{"--resolve-timeout", "0s"}, []string{"--resolve-timeout", "0s"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -50,6 +50,7 @@ func (h *Handler) admit(header http.Header, r *http.Request) (Caller, *Error) {
 	if err != nil {
 		return Caller{}, err
 	}
+	h.called(r.Context(), caller)
 	rate := h.limiter.Take(caller)
 	rate.write(header)
 	if !rate.Allowed {

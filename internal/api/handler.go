@@ -25,6 +25,9 @@ type HandlerConfig struct {
 	// Anonymous returns the caller of a request that needs no key, and false for
 	// every other request. Nil means that all need one. Such callers have no limit.
 	Anonymous func(context.Context) (Caller, bool)
+	// Called is told who calls, once the key is known to be good and before its rate
+	// is looked at. Nil means that nobody wants to know.
+	Called func(context.Context, Caller)
 	// Logger gets the private causes of failures, with the method and the id of
 	// the key; never a key or a body.
 	Logger *slog.Logger
@@ -46,6 +49,7 @@ type Handler struct {
 	auth      Authenticator
 	limiter   Limiter
 	anonymous func(context.Context) (Caller, bool)
+	called    func(context.Context, Caller)
 	logger    *slog.Logger
 	patience  time.Duration
 	maxFrame  int64
@@ -67,12 +71,16 @@ func NewHandler(config HandlerConfig) (*Handler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("describe the services: %w", err)
 	}
+	if config.Called == nil {
+		config.Called = func(context.Context, Caller) {}
+	}
 	return &Handler{
 		endpoints: newEndpoints(config.Services),
 		documents: documents,
 		auth:      config.Auth,
 		limiter:   config.Limiter,
 		anonymous: config.Anonymous,
+		called:    config.Called,
 		logger:    config.Logger,
 		patience:  cmp.Or(config.Patience, 30*time.Second),
 		maxFrame:  cmp.Or(config.MaxWebSocketRequest, 4<<20),

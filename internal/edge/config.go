@@ -68,8 +68,16 @@ type Config struct {
 	// Registered reaches Registered backends, under the address rules of package
 	// upstream. Without it they are refused.
 	Registered http.RoundTripper
-	// Logger gets one line a request, and what operators should know. Nil discards.
+	// Logger gets what operators should know. Nil discards.
 	Logger *slog.Logger
+	// AccessLog gets one line a request. Nil means Logger.
+	AccessLog *slog.Logger
+	// AccessLogEvery logs only one of so many requests whose status is below 500;
+	// 0 and 1 log all.
+	AccessLogEvery uint64
+	// AnonymiseClients logs of a visitor's address only the network: 24 bits of an
+	// IPv4 address, 48 of an IPv6 address.
+	AnonymiseClients bool
 	// Metrics is where figures are registered. Nil keeps them to ourselves.
 	Metrics prometheus.Registerer
 	// Now is the clock; nil means time.Now.
@@ -145,6 +153,9 @@ func (c Config) withDefaults() Config {
 	c.Limits = c.Limits.withDefaults()
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.AccessLog == nil {
+		c.AccessLog = c.Logger
 	}
 	if c.Metrics == nil {
 		c.Metrics = prometheus.NewRegistry()

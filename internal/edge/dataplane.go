@@ -15,6 +15,8 @@ import (
 type Edge struct {
 	config    Config
 	logger    *slog.Logger
+	access    *slog.Logger  // one line a request
+	requests  atomic.Uint64 // that could have been logged
 	now       func() time.Time
 	hosts     atomic.Pointer[hostTable]
 	redirects redirectPolicy
@@ -40,6 +42,7 @@ func New(config Config) (*Edge, error) {
 	e := &Edge{
 		config:  config,
 		logger:  config.Logger,
+		access:  config.AccessLog,
 		now:     config.Now,
 		from:    newForwarded(config.TrustedProxies),
 		tunnels: newTunnels(),
@@ -63,6 +66,7 @@ func New(config Config) (*Edge, error) {
 		TenantDomains: e.tenantDomains,
 		IsPlatformKey: config.IsPlatformKey,
 		Node:          config.Node,
+		Now:           config.Now,
 		HalfClosed:    config.Limits.HalfClosed,
 		Logger:        config.Logger,
 	})

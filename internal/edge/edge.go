@@ -30,6 +30,8 @@ type Backend struct {
 	// Key names the backend to the Activator and groups its connections and its
 	// figures; it is stable as long as the thing behind it is the same.
 	Key string
+	// Tenant owns it, for the access log; empty when that is not known.
+	Tenant string
 	// URL is the address: scheme, host and an optional base path that is put in
 	// front of the visitor's. Empty while the backend is being deployed, and for
 	// Managed backends, whose Lease knows the way.

@@ -24,6 +24,9 @@ func (e *Edge) render(w http.ResponseWriter, r *http.Request, f *failure) {
 		res.own = true
 	}
 	clear(h) // headers that a handler set for the answer it did not give
+	if id := recordOf(r).request; id != nil {
+		h[requestIDHeader] = id
+	}
 	h.Set(errorHeader, string(f.reason))
 	h.Set("Cache-Control", "no-store")
 	h.Set("Content-Type", contentType)
@@ -71,7 +74,7 @@ func (e *Edge) failureBody(r *http.Request, f *failure) (body []byte, contentTyp
 		if f.reload > 0 {
 			f.hint = f.waiting
 		}
-		return e.pages.failure(f), htmlType
+		return e.pages.failure(f, recordOf(r).requestID()), htmlType
 	}
 	answer := &api.Error{ID: "ingress." + string(f.reason), Code: f.status, Detail: strings.TrimSpace(f.message + " " + f.hint)}
 	body, err := json.Marshal(answer)
@@ -87,7 +90,7 @@ func allowAnyOrigin(h http.Header) {
 	h.Set("Access-Control-Allow-Origin", "*")
 	h.Set("Access-Control-Allow-Methods", "GET, POST, PUT, PATCH, DELETE, OPTIONS")
 	h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Micro-Namespace")
-	h.Set("Access-Control-Expose-Headers", errorHeader)
+	h.Set("Access-Control-Expose-Headers", errorHeader+", "+requestIDHeader)
 }
 
 // retryAfter is in whole seconds, rounded up (RFC 9110 10.2.3).

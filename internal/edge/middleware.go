@@ -85,10 +85,14 @@ func (e *Edge) recovered(next http.Handler) http.Handler {
 	})
 }
 
-// forwarded notes who came, and by which way.
+// forwarded notes who came, and by which way, and under which id the visitor, the
+// backend and the log find the request.
 func (e *Edge) forwarded(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		recordOf(r).journey = e.from.journey(r)
+		rec := recordOf(r)
+		rec.journey = e.from.journey(r)
+		rec.request = requestID(r, rec.believed)
+		w.Header()[requestIDHeader] = rec.request
 		next.ServeHTTP(w, r)
 	})
 }

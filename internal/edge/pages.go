@@ -36,6 +36,7 @@ type page struct {
 	Message string // one sentence, or empty
 	Hint    string // another one, or empty
 	Reason  Reason // of a failure, or empty
+	Request string // the id of the request that failed, or empty
 	Reload  int    // seconds after which the page loads itself again, or 0
 	Link    string // the destination, on the preview page
 	Routes  []routeInfo
@@ -67,11 +68,11 @@ func newPages() (*pages, error) {
 
 // failure renders a failure's page; plain text if even that fails. What happened
 // is its heading: the name of the status means nothing to most visitors.
-func (p *pages) failure(f *failure) []byte {
+func (p *pages) failure(f *failure, request string) []byte {
 	body, err := p.render(page{
 		Title:  strings.TrimSuffix(f.message, "."),
 		Status: strconv.Itoa(f.status) + " " + http.StatusText(f.status),
-		Hint:   f.hint, Reason: f.reason, Reload: int(f.reload.Seconds()),
+		Hint:   f.hint, Reason: f.reason, Request: request, Reload: int(f.reload.Seconds()),
 	})
 	if err != nil {
 		return []byte(template.HTMLEscapeString(f.message) + "\n")

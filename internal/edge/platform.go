@@ -16,6 +16,7 @@ func (p *proxy) platform(base *url.URL) handler {
 			return f
 		}
 		h := &hop{
+			now:       p.Now,
 			transport: p.Transport,
 			url:       base,
 			node:      p.Node,

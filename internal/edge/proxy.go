@@ -39,6 +39,8 @@ type proxyConfig struct {
 	IsPlatformKey func(credential string) bool
 	// Node names us in CDN-Loop; empty means defaultNode.
 	Node string
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
 	// HalfClosed is how long the open half of an upgraded connection may be silent
 	// once the other has ended. Zero means 30 s.
 	HalfClosed time.Duration
@@ -61,6 +63,9 @@ const flushInterval = time.Millisecond
 
 func newProxy(c proxyConfig) *proxy {
 	c.Node = cmp.Or(c.Node, defaultNode)
+	if c.Now == nil {
+		c.Now = time.Now
+	}
 	c.HalfClosed = cmp.Or(c.HalfClosed, defaultHalfClosed)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -84,6 +89,7 @@ type hop struct {
 	url       *url.URL // the backend's scheme, host and base path
 	host      string   // the Host to send; empty for the backend's own
 	node      string
+	now       func() time.Time
 	request   func(http.Header)    // what the route does to the headers on the way out
 	response  func(*http.Response) // and to the answer
 	early     func(http.Header)    // and to the headers of a 1xx, or nil
@@ -119,6 +125,7 @@ func (p *proxy) newHop(r *http.Request, t target) *hop {
 	h := &hop{
 		url:     &t.URL,
 		node:    p.Node,
+		now:     p.Now,
 		record:  recordOf(r),
 		request: func(header http.Header) { withholdKeys(header, p.IsPlatformKey) },
 		early:   func(header http.Header) { confineCookies(header, p.TenantDomains()) },
@@ -178,6 +185,7 @@ func (p *proxy) serveHandler(w http.ResponseWriter, r *http.Request, h *hop, sit
 	r = r.Clone(r.Context())
 	h.request(r.Header)
 	h.record.journey.write(r.Header)
+	r.Header[requestIDHeader] = h.record.request
 	site.ServeHTTP(w, r)
 	return nil
 }
@@ -313,6 +321,7 @@ func rewrite(pr *httputil.ProxyRequest) {
 	dropRefusedUpgrade(pr.In, out.Header)
 	h.request(out.Header)
 	h.record.journey.write(out.Header)
+	out.Header[requestIDHeader] = h.record.request
 	markPass(out.Header, h.node)
 }
 
@@ -376,7 +385,9 @@ type hopTransport struct{}
 // RoundTrip implements http.RoundTripper.
 func (hopTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	h := hopOf(r)
+	begin := h.now()
 	res, err := h.transport.RoundTrip(r)
+	h.record.answer = h.now().Sub(begin)
 	if err != nil {
 		return nil, err
 	}
@@ -406,6 +417,9 @@ type answer struct {
 
 // prepare sets what ReverseProxy and the server would lose or add.
 func (a *answer) prepare(res *http.Response) {
+	if _, ok := res.Header[requestIDHeader]; ok {
+		delete(a.Header(), requestIDHeader) // a backend that names its own has its reasons
+	}
 	if _, ok := res.Header["Content-Type"]; !ok {
 		// Present but empty: the server must not guess one from the body.
 		a.Header()["Content-Type"] = nil

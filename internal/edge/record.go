@@ -14,13 +14,17 @@ import (
 type record struct {
 	journey // how the request came, and from whom
 	started time.Time
-	route   string // which of the routes answered, for logs and metrics
-	match   match  // what the router said
-	id      string // the app's, function's or link's id; never a token
-	backend string // host and port of the backend, or empty
-	reason  Reason // why the ingress itself answered, or empty
-	cause   error  // the private cause behind reason
+	request []string // the request's id, as a header's values
+	route   string   // which of the routes answered, for logs and metrics
+	match   match    // what the router said
+	id      string   // the app's, function's or link's id; never a token
+	tenant  string   // who it belongs to, or whose key called the platform; empty when unknown
+	backend string   // host and port of the backend, or empty
+	reason  Reason   // why the ingress itself answered, or empty
+	cause   error    // the private cause behind reason
 	resolve time.Duration
+	queue   time.Duration // waiting for a start or for a turn
+	answer  time.Duration // from sending the request to the head of the backend's answer
 	// coldStart is how long the backend took to start while the request waited.
 	coldStart time.Duration
 	retried   bool         // the request was sent to the backend a second time
@@ -63,4 +67,20 @@ func recordOf(r *http.Request) *record {
 		return rec
 	}
 	return &record{}
+}
+
+// requestID is the request's id, or empty before it has one.
+func (rec *record) requestID() string {
+	if len(rec.request) == 0 {
+		return ""
+	}
+	return rec.request[0]
+}
+
+// NoteTenant notes in the access log for whom the platform works on a request.
+// It is called while the request is served, from its goroutine.
+func NoteTenant(ctx context.Context, tenant string) {
+	if rec, ok := ctx.Value(recordKey{}).(*record); ok {
+		rec.tenant = tenant
+	}
 }

@@ -41,9 +41,12 @@ func (e *Edge) serveTenant(w http.ResponseWriter, r *http.Request, cache *resolv
 	if err != nil {
 		return resolveFailure(r.Context(), err, unknown)
 	}
+	rec.tenant = backend.Tenant
 	t := target{Backend: backend} // serve releases the lease
 	if backend.Origin == Managed {
+		begin := e.now()
 		lease, failed := e.acquire(r, backend.Key)
+		rec.queue = e.now().Sub(begin)
 		if failed != nil {
 			return failed
 		}
