@@ -80,9 +80,9 @@ func resolveFailure(ctx context.Context, err error, unknown func() *failure) *fa
 
 // deploying says that there is no version yet that could answer.
 func deploying() *failure {
-	f := fail(http.StatusServiceUnavailable, ReasonDeploying, "This is being deployed and is not ready yet.")
+	f := fail(http.StatusServiceUnavailable, ReasonDeploying, "This is being deployed.")
 	f.hint = "Try again in a few seconds."
-	f.waiting = "This page loads itself again until it is."
+	f.waiting = "This page loads itself again until it is ready."
 	f.retryAfter = 2 * time.Second
 	f.reload = 2 * time.Second
 	return f
