@@ -209,6 +209,9 @@ func (m packageManager) env(j *job) map[string]string {
 		env["YARN_CACHE_FOLDER"] = j.inCache("yarn")
 	case m.name == "pnpm":
 		env["XDG_CACHE_HOME"], env["XDG_STATE_HOME"] = j.inCache("pnpm-home"), j.inCache("pnpm-home")
+		// Which version runs is decided; pnpm is not to fetch another (from 11 on the
+		// first variable says so, before that the second).
+		env["pnpm_config_pm_on_fail"], env["npm_config_manage_package_manager_versions"] = "ignore", "false"
 	}
 	if registry := j.registry(); registry != "" && m.name == "yarn" {
 		env["YARN_REGISTRY"], env["YARN_NPM_REGISTRY_SERVER"] = registry, registry
