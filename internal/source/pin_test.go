@@ -3,6 +3,7 @@ package source
 import (
 	"bufio"
 	"context"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -132,10 +133,20 @@ func hear(c net.Conn, heard chan<- string) {
 	if err := c.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
 		return
 	}
-	part := make([]byte, 1024)
-	n, err := bufio.NewReader(c).Read(part)
-	if err == nil {
-		heard <- string(part[:n])
+	from := bufio.NewReader(c)
+	first, err := from.Peek(len("SSH-2.0"))
+	if err != nil {
+		return
+	}
+	// git:// says first how long its line is, and may send the rest by itself.
+	n, err := strconv.ParseUint(string(first[:4]), 16, 16)
+	if err != nil {
+		heard <- string(first)
+		return
+	}
+	line := make([]byte, n)
+	if _, err := io.ReadFull(from, line); err == nil {
+		heard <- string(line)
 	}
 }
 
