@@ -17,8 +17,7 @@ import (
 // newBenchEdge returns a complete data plane whose log is rendered and thrown
 // away, and the address it is served at.
 func newBenchEdge(b *testing.B, fake *platformFake) (*Edge, string) {
-	transport := upstream.New(upstream.Options{})
-	b.Cleanup(transport.CloseIdleConnections)
+	transport := newTransport(b, upstream.Options{})
 	e, err := New(Config{
 		Apps: fake, Functions: fake, Links: fake, Hits: fake, Verifier: fake,
 		Platform: http.NotFoundHandler(), Hosts: testHosts, Transport: transport,

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/m3o/ingress/internal/api"
+	"github.com/m3o/ingress/internal/upstream"
 )
 
 // The hosts of most tests: apps under app.test, functions under fn.test.
@@ -122,7 +123,7 @@ func newRig(t *testing.T, v1 http.HandlerFunc, change ...func(*Config)) *rig {
 			http.Error(w, "no platform in this test", http.StatusTeapot)
 		}
 	}
-	transport := &http.Transport{}
+	transport := newTransport(t, upstream.Options{})
 	config := Config{
 		Apps: fake, Functions: fake, Links: fake, Hits: fake, Verifier: fake,
 		Platform: v1, Hosts: testHosts, Transport: transport,
@@ -146,10 +147,7 @@ func newRig(t *testing.T, v1 http.HandlerFunc, change ...func(*Config)) *rig {
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Timeout:       30 * time.Second,
 	}
-	t.Cleanup(func() {
-		clientTransport.CloseIdleConnections()
-		transport.CloseIdleConnections()
-	})
+	t.Cleanup(clientTransport.CloseIdleConnections)
 	return r
 }
 

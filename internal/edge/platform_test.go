@@ -81,8 +81,7 @@ func TestAPlatformThatDoesNotAnswerIsDown(t *testing.T) {
 		_, _ = in.ReadByte()
 	})
 	rude := rawBackend(t, func(net.Conn, *bufio.Reader) {})
-	impatient := upstream.New(upstream.Options{ResponseHeaderTimeout: 50 * time.Millisecond})
-	defer impatient.CloseIdleConnections()
+	impatient := newTransport(t, upstream.Options{ResponseHeaderTimeout: 50 * time.Millisecond})
 	for name, c := range map[string]struct {
 		address string
 		status  int

@@ -22,10 +22,8 @@ func TestFailures(t *testing.T) {
 		fmt.Fprint(c, "220 mail.example.com ESMTP\r\n")
 	})
 	fine := newBackend(t, func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })
-	impatient := upstream.New(upstream.Options{ResponseHeaderTimeout: 50 * time.Millisecond, Rules: &upstream.Rules{AllowPrivate: true}})
-	strict := upstream.New(upstream.Options{Rules: &upstream.Rules{}})
-	defer impatient.CloseIdleConnections()
-	defer strict.CloseIdleConnections()
+	impatient := newTransport(t, upstream.Options{ResponseHeaderTimeout: 50 * time.Millisecond, Rules: &upstream.Rules{AllowPrivate: true}})
+	strict := newTransport(t, upstream.Options{Rules: &upstream.Rules{}})
 
 	for name, c := range map[string]struct {
 		address   string

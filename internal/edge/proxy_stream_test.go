@@ -230,8 +230,7 @@ func TestALeaseIsReleasedOnceWhenTheBodyHasEnded(t *testing.T) {
 		}
 	})
 	refused := "http://" + closedPort(t)
-	transport := upstream.New(upstream.Options{})
-	defer transport.CloseIdleConnections()
+	transport := newTransport(t, upstream.Options{})
 	p := newTestProxy(t, func(c *proxyConfig) { c.Transport, c.Registered = nil, nil })
 	var released atomic.Int64
 	ended := make(chan struct{}, 1)

@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -25,10 +26,18 @@ const patience = 10 * time.Second
 // testKey is the platform's key in these tests.
 const testKey = "m3o_platformkey"
 
+// newTransport returns a transport with the engine that INGRESS_TEST_UPSTREAM
+// names, so that everything here can be asked of each.
+func newTransport(t testing.TB, o upstream.Options) *upstream.Transport {
+	o.Engine = upstream.Engine(os.Getenv("INGRESS_TEST_UPSTREAM"))
+	transport := upstream.New(o)
+	t.Cleanup(transport.CloseIdleConnections)
+	return transport
+}
+
 // newTestProxy returns a proxy over a real transport, changed by the options.
 func newTestProxy(t testing.TB, options ...func(*proxyConfig)) *proxy {
-	transport := upstream.New(upstream.Options{})
-	t.Cleanup(transport.CloseIdleConnections)
+	transport := newTransport(t, upstream.Options{})
 	c := proxyConfig{
 		Transport:     transport,
 		Registered:    transport,

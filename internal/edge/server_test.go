@@ -19,6 +19,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/m3o/ingress/internal/api"
+	"github.com/m3o/ingress/internal/upstream"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -353,7 +354,7 @@ func echoOnce(t *testing.T, opened chan<- struct{}, patient bool) http.HandlerFu
 
 func shutdownWithWebSocket(t *testing.T, patient bool) {
 	opened := make(chan struct{})
-	e, err := New(Config{Hosts: testHosts, Transport: &http.Transport{}, Platform: echoOnce(t, opened, patient)})
+	e, err := New(Config{Hosts: testHosts, Transport: newTransport(t, upstream.Options{}), Platform: echoOnce(t, opened, patient)})
 	if err != nil {
 		t.Fatal(err)
 	}

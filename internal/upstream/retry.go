@@ -17,7 +17,15 @@ import (
 // if no byte of it was written, or if it is a bodyless GET, HEAD or OPTIONS and no
 // byte of an answer had come (RFC 9110 9.2.2). There is no third time.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	a := newAttempt(req)
+	if t.own != nil && req.URL != nil && req.URL.Scheme == "http" {
+		return t.own.RoundTrip(req)
+	}
+	return t.roundTripStandard(req)
+}
+
+// roundTripStandard does so with net/http's transport.
+func (t *Transport) roundTripStandard(req *http.Request) (*http.Response, error) {
+	a := newAttempt(req, &t.counters)
 	res, err := t.pooled.RoundTrip(a.request)
 	if err == nil {
 		a.body.release()
@@ -25,6 +33,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	a.cancel(err)
 	if a.mayRepeat(err) {
+		t.counters.retried.Add(1)
 		noticeRetry(req.Context())
 		return t.fresh.RoundTrip(req)
 	}
@@ -62,6 +71,7 @@ var ErrStale = errors.New("backend closed a reused connection without answering"
 // backend has promised not to have processed (RFC 9113 8.7).
 type attempt struct {
 	parent   context.Context // the caller's
+	count    *counters
 	request  *http.Request
 	body     *heldBody // nil when the request has none
 	cancel   context.CancelCauseFunc
@@ -72,8 +82,8 @@ type attempt struct {
 	answered atomic.Bool
 }
 
-func newAttempt(req *http.Request) *attempt {
-	a := &attempt{parent: req.Context()}
+func newAttempt(req *http.Request, count *counters) *attempt {
+	a := &attempt{parent: req.Context(), count: count}
 	ctx, cancel := context.WithCancelCause(req.Context())
 	a.cancel = cancel
 	a.request = req.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
@@ -107,6 +117,9 @@ func (a *attempt) gotConn(info httptrace.GotConnInfo) {
 		// The error is of a connection nobody has used.
 		_ = info.Conn.Close()
 		return
+	}
+	if info.Reused {
+		a.count.reused.Add(1)
 	}
 	a.conn, a.reused, a.before = conn, info.Reused, conn.written.Load()
 }

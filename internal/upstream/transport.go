@@ -28,6 +28,11 @@ type Options struct {
 	// IdlePerBackend is how many unused connections to one backend are kept.
 	// Default 256.
 	IdlePerBackend int
+	// IdleTotal is how many unused connections the own engine keeps to all backends
+	// together. Default 8192.
+	IdleTotal int
+	// Engine carries HTTP/1.1 without TLS. Default EngineStd.
+	Engine Engine
 	// ContinueTimeout is how long a backend may take to answer
 	// "Expect: 100-continue" before the body is sent regardless, since it need not
 	// answer (RFC 9110 10.1.1). Default 1 s.
@@ -46,6 +51,7 @@ func (o Options) withDefaults() Options {
 	o.ResponseHeaderTimeout = cmp.Or(o.ResponseHeaderTimeout, time.Minute)
 	o.IdleTimeout = cmp.Or(o.IdleTimeout, time.Minute)
 	o.IdlePerBackend = cmp.Or(o.IdlePerBackend, 256)
+	o.IdleTotal = cmp.Or(o.IdleTotal, 8192)
 	o.ContinueTimeout = cmp.Or(o.ContinueTimeout, time.Second)
 	o.HeaderBytes = cmp.Or(o.HeaderBytes, 1<<20)
 	return o
@@ -57,25 +63,40 @@ func (o Options) withDefaults() Options {
 // connection made under looser rules is never used under stricter ones. It is
 // safe for concurrent use.
 type Transport struct {
-	pooled *http.Transport
-	fresh  *http.Transport // for the retry: never reuses, so never retries
+	own      *engine // nil with EngineStd
+	pooled   *http.Transport
+	fresh    *http.Transport // for the retry: never reuses, so never retries
+	counters counters
 }
 
 // New returns a Transport with its own pool of connections.
 func New(o Options) *Transport {
 	o = o.withDefaults()
-	pooled := newPool(o)
-	fresh := newPool(o)
-	fresh.DisableKeepAlives = true
-	return &Transport{pooled: pooled, fresh: fresh}
+	t := new(Transport)
+	dial := dialer(o, &t.counters)
+	t.pooled, t.fresh = newStandard(o, dial), newStandard(o, dial)
+	t.fresh.DisableKeepAlives = true
+	if o.Engine == EngineOwn {
+		t.own = newEngine(o, dial, &t.counters)
+	}
+	return t
 }
 
-// newPool returns net/http's transport with what a client wants and a proxy must
-// not do turned off: proxies from the environment, compression, redirects are the
-// caller's.
-func newPool(o Options) *http.Transport {
+// dialFunc makes a connection, as net.Dialer.DialContext.
+type dialFunc func(ctx context.Context, network, address string) (net.Conn, error)
+
+// newStandard returns net/http's transport with what a client wants and a proxy
+// must not do turned off: proxies from the environment, compression, redirects are
+// the caller's.
+func newStandard(o Options, dial dialFunc) *http.Transport {
 	return &http.Transport{
-		DialContext:            dialer(o),
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			c, err := dial(ctx, network, address)
+			if err != nil {
+				return nil, err
+			}
+			return &countingConn{Conn: c}, nil
+		},
 		TLSClientConfig:        o.TLS.Clone(),
 		TLSHandshakeTimeout:    max(o.DialTimeout, 10*time.Second),
 		ForceAttemptHTTP2:      true, // a DialContext turns it off otherwise
@@ -93,22 +114,22 @@ func newPool(o Options) *http.Transport {
 // dialer returns the function that makes connections. The rules are asked after
 // the name look-up, with the very address that is dialled: what a name meant a
 // moment ago, when it was checked, does not count.
-func dialer(o Options) func(context.Context, string, string) (net.Conn, error) {
+func dialer(o Options, count *counters) dialFunc {
 	d := &net.Dialer{Timeout: o.DialTimeout, Resolver: o.Resolver}
 	if o.Rules != nil {
 		d.Control = func(_, address string, _ syscall.RawConn) error { return o.Rules.checkDial(address) }
 	}
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
-		c, err := d.DialContext(ctx, network, address)
-		if err != nil {
-			return nil, err
-		}
-		return &countingConn{Conn: c}, nil
+		count.dials.Add(1)
+		return d.DialContext(ctx, network, address)
 	}
 }
 
 // CloseIdleConnections closes the connections that are not in use.
 func (t *Transport) CloseIdleConnections() {
+	if t.own != nil {
+		t.own.pool.closeIdle()
+	}
 	t.pooled.CloseIdleConnections()
 	t.fresh.CloseIdleConnections()
 }

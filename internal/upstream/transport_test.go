@@ -21,6 +21,39 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// engines are what each behaviour is tested with.
+var engines = []Engine{EngineStd, EngineOwn}
+
+// onEachEngine runs a test once with each engine.
+func onEachEngine(t *testing.T, test func(t *testing.T, engine Engine)) {
+	for _, engine := range engines {
+		t.Run(string(engine), func(t *testing.T) { test(t, engine) })
+	}
+}
+
+// wrapDial lets a test see the connections that a transport makes.
+func (t *Transport) wrapDial(wrap func(net.Conn) net.Conn) {
+	dial := t.pooled.DialContext
+	t.pooled.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		c, err := dial(ctx, network, address)
+		if counted, ok := c.(*countingConn); ok {
+			counted.Conn = wrap(counted.Conn)
+		}
+		return c, err
+	}
+	if t.own == nil {
+		return
+	}
+	own := t.own.dial
+	t.own.dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+		c, err := own(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return wrap(c), nil
+	}
+}
+
 // flakyBackend answers the first request of each of its first connections and
 // closes them instead of answering the second. It counts what arrives.
 type flakyBackend struct {
@@ -122,91 +155,93 @@ func fetch(t *testing.T, rt http.RoundTripper, method, address string, body io.R
 // TestARequestIsRepeatedOnceAndOnlyWhenItIsSafe fills the pool with connections
 // that the backend closes upon their next request, having read it.
 func TestARequestIsRepeatedOnceAndOnlyWhenItIsSafe(t *testing.T) {
-	idempotent := http.Header{"Idempotency-Key": {"1"}, "X-Idempotency-Key": {"1"}}
-	for _, c := range []struct {
-		method, body string
-		header       http.Header
-		repeated     bool
-	}{
-		{method: "GET", repeated: true},
-		{method: "HEAD", repeated: true},
-		{method: "OPTIONS", repeated: true},
-		{method: "GET", body: "abc"},
-		{method: "GET", header: idempotent, repeated: true},
-		{method: "TRACE"},
-		{method: "POST"},
-		{method: "POST", header: idempotent},
-		{method: "POST", header: idempotent, body: "abc"},
-		{method: "PUT", body: "abc"},
-		{method: "DELETE"},
-		{method: "DELETE", header: idempotent},
-		{method: "PROPFIND"},
-	} {
-		t.Run(fmt.Sprintf("%s %q %d headers", c.method, c.body, len(c.header)), func(t *testing.T) {
-			const stale = 3
-			b := newFlakyBackend(t, stale)
-			transport := New(Options{})
-			defer transport.CloseIdleConnections()
-			b.fill(t, transport, stale)
+	onEachEngine(t, func(t *testing.T, engine Engine) {
+		idempotent := http.Header{"Idempotency-Key": {"1"}, "X-Idempotency-Key": {"1"}}
+		for _, c := range []struct {
+			method, body string
+			header       http.Header
+			repeated     bool
+		}{
+			{method: "GET", repeated: true},
+			{method: "HEAD", repeated: true},
+			{method: "OPTIONS", repeated: true},
+			{method: "GET", body: "abc"},
+			{method: "GET", header: idempotent, repeated: true},
+			{method: "TRACE"},
+			{method: "POST"},
+			{method: "POST", header: idempotent},
+			{method: "POST", header: idempotent, body: "abc"},
+			{method: "PUT", body: "abc"},
+			{method: "DELETE"},
+			{method: "DELETE", header: idempotent},
+			{method: "PROPFIND"},
+		} {
+			t.Run(fmt.Sprintf("%s %q %d headers", c.method, c.body, len(c.header)), func(t *testing.T) {
+				const stale = 3
+				b := newFlakyBackend(t, stale)
+				transport := New(Options{Engine: engine})
+				defer transport.CloseIdleConnections()
+				b.fill(t, transport, stale)
 
-			var body io.Reader
-			if c.body != "" {
-				body = strings.NewReader(c.body)
-			}
-			err := fetch(t, transport, c.method, b.url(), body, c.header)
-			if want := map[bool]int64{false: 1, true: 2}[c.repeated]; b.requests.Load() != want {
-				t.Errorf("the backend saw %d requests, want %d", b.requests.Load(), want)
-			}
-			if (err == nil) != c.repeated {
-				t.Errorf("error %v", err)
-			}
-		})
-	}
+				var body io.Reader
+				if c.body != "" {
+					body = strings.NewReader(c.body)
+				}
+				err := fetch(t, transport, c.method, b.url(), body, c.header)
+				if want := map[bool]int64{false: 1, true: 2}[c.repeated]; b.requests.Load() != want {
+					t.Errorf("the backend saw %d requests, want %d", b.requests.Load(), want)
+				}
+				if (err == nil) != c.repeated {
+					t.Errorf("error %v", err)
+				}
+			})
+		}
+	})
 }
 
 // TestAnUnwrittenRequestIsRepeatedWhateverItIs closes the pooled connection below
 // the transport, so that it can write nothing.
 func TestAnUnwrittenRequestIsRepeatedWhateverItIs(t *testing.T) {
-	for _, c := range []struct{ method, body string }{
-		{"POST", ""}, {"POST", "abc"}, {"PUT", strings.Repeat("x", 100_000)}, {"TRACE", ""}, {"DELETE", ""}, {"GET", ""},
-	} {
-		t.Run(fmt.Sprintf("%s %d bytes", c.method, len(c.body)), func(t *testing.T) {
-			b := newFlakyBackend(t, 0)
-			transport := New(Options{})
-			defer transport.CloseIdleConnections()
-			var broken atomic.Bool
-			dial := transport.pooled.DialContext
-			transport.pooled.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
-				conn, err := dial(ctx, network, address)
-				if counted, ok := conn.(*countingConn); ok {
-					counted.Conn = &unwritable{Conn: counted.Conn, broken: &broken}
+	onEachEngine(t, func(t *testing.T, engine Engine) {
+		for _, c := range []struct{ method, body string }{
+			{"POST", ""}, {"POST", "abc"}, {"PUT", strings.Repeat("x", 100_000)}, {"TRACE", ""}, {"DELETE", ""}, {"GET", ""},
+		} {
+			t.Run(fmt.Sprintf("%s %d bytes", c.method, len(c.body)), func(t *testing.T) {
+				b := newFlakyBackend(t, 0)
+				transport := New(Options{Engine: engine})
+				defer transport.CloseIdleConnections()
+				var broken atomic.Bool
+				transport.wrapDial(func(c net.Conn) net.Conn {
+					if broken.Load() {
+						return c // the connection for the second attempt is whole
+					}
+					return &unwritable{Conn: c, broken: &broken}
+				})
+				b.fill(t, transport, 0)
+				if err := fetch(t, transport, "GET", b.url(), nil, nil); err != nil {
+					t.Fatal(err)
 				}
-				return conn, err
-			}
-			b.fill(t, transport, 0)
-			if err := fetch(t, transport, "GET", b.url(), nil, nil); err != nil {
-				t.Fatal(err)
-			}
-			b.requests.Store(0)
-			broken.Store(true)
-			retries := 0
-			req, err := http.NewRequestWithContext(WithRetryNotice(t.Context(), func() { retries++ }), c.method, b.url(), strings.NewReader(c.body))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if req.GetBody = nil; c.body == "" {
-				req.Body = nil
-			}
-			res, err := transport.RoundTrip(req)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer res.Body.Close()
-			if b.requests.Load() != 1 || b.bodies.Load() != int64(len(c.body)) || retries != 1 {
-				t.Errorf("%d requests with %d bytes after %d retries", b.requests.Load(), b.bodies.Load(), retries)
-			}
-		})
-	}
+				b.requests.Store(0)
+				broken.Store(true)
+				retries := 0
+				req, err := http.NewRequestWithContext(WithRetryNotice(t.Context(), func() { retries++ }), c.method, b.url(), strings.NewReader(c.body))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if req.GetBody = nil; c.body == "" {
+					req.Body = nil
+				}
+				res, err := transport.RoundTrip(req)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer res.Body.Close()
+				if b.requests.Load() != 1 || b.bodies.Load() != int64(len(c.body)) || retries != 1 {
+					t.Errorf("%d requests with %d bytes after %d retries", b.requests.Load(), b.bodies.Load(), retries)
+				}
+			})
+		}
+	})
 }
 
 // unwritable is a connection to which nothing can be written once broken.
@@ -224,158 +259,144 @@ func (c *unwritable) Write(p []byte) (int, error) {
 
 // TestNewConnectionsAreNotRepeated has a backend hang up on each first request.
 func TestNewConnectionsAreNotRepeated(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var conns atomic.Int64
-	go func() {
-		for {
-			c, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			conns.Add(1)
-			_, _ = http.ReadRequest(bufio.NewReader(c))
-			_ = c.Close()
-		}
-	}()
-	defer listener.Close()
-	transport := New(Options{})
-	defer transport.CloseIdleConnections()
-	if err := fetch(t, transport, "GET", "http://"+listener.Addr().String(), nil, nil); err == nil {
-		t.Error("no error")
-	}
-	if conns.Load() != 1 {
-		t.Errorf("%d connections", conns.Load())
-	}
-}
-
-func TestAnAnswerThatHasBegunIsNotAskedForAgain(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	var requests atomic.Int64
-	go func() {
-		for {
-			c, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				in := bufio.NewReader(c)
-				for n := 0; ; n++ {
-					if _, err := http.ReadRequest(in); err != nil {
-						return
-					}
-					requests.Add(1)
-					if n == 1 {
-						fmt.Fprint(c, "H")
-						return
-					}
-					fmt.Fprint(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-				}
-			}()
-		}
-	}()
-	transport := New(Options{})
-	defer transport.CloseIdleConnections()
-	address := "http://" + listener.Addr().String()
-	if err := fetch(t, transport, "GET", address, nil, nil); err != nil {
-		t.Fatal(err)
-	}
-	if err := fetch(t, transport, "GET", address, nil, nil); err == nil {
-		t.Error("no error")
-	}
-	if requests.Load() != 2 {
-		t.Errorf("the backend saw %d requests, want 2", requests.Load())
-	}
-}
-
-func TestHTTPSBackendsSpeakHTTP2(t *testing.T) {
-	backend := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		fmt.Fprint(w, r.Proto, r.Header.Get("Accept-Encoding"))
-	}))
-	backend.EnableHTTP2 = true
-	backend.StartTLS()
-	defer backend.Close()
-	transport := New(Options{TLS: backend.Client().Transport.(*http.Transport).TLSClientConfig})
-	defer transport.CloseIdleConnections()
-	for range 2 {
-		req, _ := http.NewRequestWithContext(t.Context(), "GET", backend.URL, nil)
-		res, err := transport.RoundTrip(req)
+	onEachEngine(t, func(t *testing.T, engine Engine) {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
-		body, err := io.ReadAll(res.Body)
-		if err != nil || string(body) != "HTTP/2.0" {
-			t.Errorf("%q, %v", body, err)
+		var conns atomic.Int64
+		go func() {
+			for {
+				c, err := listener.Accept()
+				if err != nil {
+					return
+				}
+				conns.Add(1)
+				_, _ = http.ReadRequest(bufio.NewReader(c))
+				_ = c.Close()
+			}
+		}()
+		defer listener.Close()
+		transport := New(Options{Engine: engine})
+		defer transport.CloseIdleConnections()
+		if err := fetch(t, transport, "GET", "http://"+listener.Addr().String(), nil, nil); err == nil {
+			t.Error("no error")
 		}
-		_ = res.Body.Close()
-	}
+		if conns.Load() != 1 {
+			t.Errorf("%d connections", conns.Load())
+		}
+	})
+}
+
+func TestAnAnswerThatHasBegunIsNotAskedForAgain(t *testing.T) {
+	onEachEngine(t, func(t *testing.T, engine Engine) {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer listener.Close()
+		var requests atomic.Int64
+		go func() {
+			for {
+				c, err := listener.Accept()
+				if err != nil {
+					return
+				}
+				go func() {
+					defer c.Close()
+					in := bufio.NewReader(c)
+					for n := 0; ; n++ {
+						if _, err := http.ReadRequest(in); err != nil {
+							return
+						}
+						requests.Add(1)
+						if n == 1 {
+							fmt.Fprint(c, "H")
+							return
+						}
+						fmt.Fprint(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+					}
+				}()
+			}
+		}()
+		transport := New(Options{Engine: engine})
+		defer transport.CloseIdleConnections()
+		address := "http://" + listener.Addr().String()
+		if err := fetch(t, transport, "GET", address, nil, nil); err != nil {
+			t.Fatal(err)
+		}
+		if err := fetch(t, transport, "GET", address, nil, nil); err == nil {
+			t.Error("no error")
+		}
+		if requests.Load() != 2 {
+			t.Errorf("the backend saw %d requests, want 2", requests.Load())
+		}
+	})
+}
+
+func TestHTTPSBackendsSpeakHTTP2(t *testing.T) {
+	onEachEngine(t, func(t *testing.T, engine Engine) {
+		backend := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			fmt.Fprint(w, r.Proto, r.Header.Get("Accept-Encoding"))
+		}))
+		backend.EnableHTTP2 = true
+		backend.StartTLS()
+		defer backend.Close()
+		transport := New(Options{Engine: engine, TLS: backend.Client().Transport.(*http.Transport).TLSClientConfig})
+		defer transport.CloseIdleConnections()
+		for range 2 {
+			req, _ := http.NewRequestWithContext(t.Context(), "GET", backend.URL, nil)
+			res, err := transport.RoundTrip(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, err := io.ReadAll(res.Body)
+			if err != nil || string(body) != "HTTP/2.0" {
+				t.Errorf("%q, %v", body, err)
+			}
+			_ = res.Body.Close()
+		}
+	})
 }
 
 func TestTheEnvironmentNamesNoProxy(t *testing.T) {
-	t.Setenv("HTTP_PROXY", "http://127.0.0.1:1")
-	if transport := New(Options{}); transport.pooled.Proxy != nil || transport.fresh.Proxy != nil {
-		t.Error("a proxy is used")
-	}
+	onEachEngine(t, func(t *testing.T, engine Engine) {
+		t.Setenv("HTTP_PROXY", "http://127.0.0.1:1")
+		if transport := New(Options{Engine: engine}); transport.pooled.Proxy != nil || transport.fresh.Proxy != nil {
+			t.Error("a proxy is used")
+		}
+	})
 }
 
 // TestRulesBindEveryConnection registers nothing: the dialer alone must refuse.
 func TestRulesBindEveryConnection(t *testing.T) {
-	backend := httptest.NewServer(http.NotFoundHandler())
-	defer backend.Close()
-	own := netip.MustParseAddrPort(backend.Listener.Addr().String())
-	for name, c := range map[string]struct {
-		rules   *Rules
-		allowed bool
-	}{
-		"none":            {nil, true},
-		"public only":     {&Rules{}, false},
-		"private allowed": {&Rules{AllowPrivate: true}, true},
-		"ourselves":       {&Rules{AllowPrivate: true, Listeners: func() []netip.AddrPort { return []netip.AddrPort{own} }}, false},
-		"ourselves on every address": {&Rules{AllowPrivate: true, Listeners: func() []netip.AddrPort {
-			return []netip.AddrPort{netip.AddrPortFrom(netip.IPv6Unspecified(), own.Port())}
-		}}, false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			transport := New(Options{Rules: c.rules})
-			defer transport.CloseIdleConnections()
-			for _, host := range []string{own.Addr().String(), "localhost", "[::ffff:127.0.0.1]"} {
-				err := fetch(t, transport, "GET", fmt.Sprintf("http://%s:%d/", host, own.Port()), nil, nil)
-				var forbidden *ForbiddenError
-				if c.allowed != (err == nil) || c.allowed == errors.As(err, &forbidden) {
-					t.Errorf("%s: error %v", host, err)
+	onEachEngine(t, func(t *testing.T, engine Engine) {
+		backend := httptest.NewServer(http.NotFoundHandler())
+		defer backend.Close()
+		own := netip.MustParseAddrPort(backend.Listener.Addr().String())
+		for name, c := range map[string]struct {
+			rules   *Rules
+			allowed bool
+		}{
+			"none":            {nil, true},
+			"public only":     {&Rules{}, false},
+			"private allowed": {&Rules{AllowPrivate: true}, true},
+			"ourselves":       {&Rules{AllowPrivate: true, Listeners: func() []netip.AddrPort { return []netip.AddrPort{own} }}, false},
+			"ourselves on every address": {&Rules{AllowPrivate: true, Listeners: func() []netip.AddrPort {
+				return []netip.AddrPort{netip.AddrPortFrom(netip.IPv6Unspecified(), own.Port())}
+			}}, false},
+		} {
+			t.Run(name, func(t *testing.T) {
+				transport := New(Options{Engine: engine, Rules: c.rules})
+				defer transport.CloseIdleConnections()
+				for _, host := range []string{own.Addr().String(), "localhost", "[::ffff:127.0.0.1]"} {
+					err := fetch(t, transport, "GET", fmt.Sprintf("http://%s:%d/", host, own.Port()), nil, nil)
+					var forbidden *ForbiddenError
+					if c.allowed != (err == nil) || c.allowed == errors.As(err, &forbidden) {
+						t.Errorf("%s: error %v", host, err)
+					}
 				}
-			}
-		})
-	}
-}
-
-func BenchmarkRoundTrip1KiB(b *testing.B) {
-	body := strings.Repeat("x", 1024)
-	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, body) }))
-	defer backend.Close()
-	transport := New(Options{})
-	defer transport.CloseIdleConnections()
-	for name, rt := range map[string]http.RoundTripper{"ours": transport, "nethttp": transport.pooled} {
-		b.Run(name, func(b *testing.B) {
-			b.ReportAllocs()
-			req, _ := http.NewRequestWithContext(b.Context(), "GET", backend.URL, nil)
-			for b.Loop() {
-				res, err := rt.RoundTrip(req)
-				if err != nil {
-					b.Fatal(err)
-				}
-				if _, err := io.Copy(io.Discard, res.Body); err != nil {
-					b.Fatal(err)
-				}
-				_ = res.Body.Close()
-			}
-		})
-	}
+			})
+		}
+	})
 }

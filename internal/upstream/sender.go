@@ -1,0 +1,503 @@
+package upstream
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// joinable is the longest body that the head waits for, to go out with it in
+	// one packet.
+	joinable = 8 << 10
+	// joinRoom is the part of the buffer in which head and body are joined. The body
+	// is read into the rest.
+	joinRoom = bodyBuffer / 2
+	// joinDelay is how long it waits: a backend may well answer, or refuse, before
+	// it has seen the body.
+	joinDelay = time.Millisecond
+	// probeDelay is how long the head waits for a body that may be none.
+	probeDelay = 200 * time.Millisecond
+	// lastWriteDelay is how long a connection whose answer has ended waits for the
+	// last write of the request to return, which it may not have yet only because
+	// another goroutine does it.
+	lastWriteDelay = 50 * time.Millisecond
+)
+
+// sender writes a request while the answer may already be coming. It has a
+// goroutine of its own, from the first attempt until the request is written or
+// given up. A second attempt gives it another connection, which it can use as long
+// as nothing was written to the first: what it has read of the body it still
+// holds.
+type sender struct {
+	envelope *envelope
+	buffer   *[bodyBuffer]byte
+	head     []byte // without the framing, in the first half of the buffer if it fits
+	body     *requestBody
+	trailer  http.Header
+	wait     time.Duration // for a 100
+	sent     func()        // is called when there is nothing more to write
+	pools    *bufferPools
+
+	proceed chan bool     // whether the body is wanted, with expects
+	done    chan struct{} // closed when the goroutine ends
+	last    atomic.Bool   // what is being written is the end
+	skipped atomic.Bool   // the body was not wanted, and not sent
+
+	mu     sync.Mutex
+	change sync.Cond
+	conn   *conn // nil between attempts
+	busy   bool  // somebody writes the first bytes
+	begun  bool  // something was written
+	ended  bool  // given up
+	flush  *time.Timer
+	broken error // why the connection cannot be written to
+	failed error // why the body cannot be read
+}
+
+// Reasons for a sender to end early.
+var (
+	errGivenUp = errors.New("the request was given up")
+	errTooLong = errors.New("the request's body is longer than its content length")
+)
+
+func newSender(x *exchange) *sender {
+	s := &sender{
+		envelope: &x.envelope, body: x.body, trailer: x.req.Trailer,
+		wait: x.engine.options.ContinueTimeout, sent: x.requestSent, pools: &x.engine.buffers,
+		done: make(chan struct{}),
+	}
+	s.buffer = s.pools.getBody()
+	s.head = x.envelope.appendHead(s.buffer[:0:joinRoom], x.req.Header)
+	if x.envelope.expects {
+		s.proceed = make(chan bool, 1)
+	}
+	s.change.L = &s.mu
+	return s
+}
+
+// attach gives the sender a connection, the first or, after release, another.
+func (s *sender) attach(c *conn, first bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.conn, s.broken = c, nil
+	if s.failed != nil {
+		c.discard() // there will be no answer
+		return
+	}
+	s.change.Broadcast()
+	if first {
+		go s.run()
+	}
+	if s.joins() {
+		s.waitForBody()
+	}
+}
+
+// joins reports whether the head waits for the body.
+func (s *sender) joins() bool {
+	e := s.envelope
+	return e.body && !e.expects && (e.probe || !e.chunked && e.length <= joinable)
+}
+
+// waitForBody sees to it that the head does not wait for too long.
+func (s *sender) waitForBody() {
+	delay := joinDelay
+	if s.envelope.probe {
+		delay = probeDelay
+	}
+	if s.flush == nil {
+		s.flush = time.AfterFunc(delay, s.flushHead)
+		return
+	}
+	s.flush.Reset(delay)
+}
+
+// release takes the connection away from the sender. It reports whether another
+// one may be used.
+func (s *sender) release() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.busy {
+		s.change.Wait() // the connection is closed: it will not take long
+	}
+	s.conn = nil
+	return !s.begun && s.failed == nil && !s.ended
+}
+
+// giveUp ends the sender. What the body's reader waits for it need not wait for
+// any longer.
+func (s *sender) giveUp() {
+	s.mu.Lock()
+	s.ended = true
+	s.change.Broadcast()
+	s.mu.Unlock()
+	s.answer(false)
+	s.body.close()
+}
+
+// answer tells a sender that waits for a 100 whether the body is wanted.
+func (s *sender) answer(wanted bool) {
+	select {
+	case s.proceed <- wanted:
+	default: // it has been told
+	}
+}
+
+// complete reports whether the whole request was written. It waits only for a
+// write that is the last one.
+func (s *sender) complete() bool {
+	select {
+	case <-s.done:
+		return s.isWhole()
+	default:
+	}
+	if !s.last.Load() {
+		return false
+	}
+	timer := time.NewTimer(lastWriteDelay)
+	defer timer.Stop()
+	select {
+	case <-s.done:
+		return s.isWhole()
+	case <-timer.C:
+		return false
+	}
+}
+
+func (s *sender) isWhole() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.broken == nil && s.failed == nil && !s.ended && !s.skipped.Load()
+}
+
+// failure returns why the request could not be sent: because of its body, or
+// because nothing at all could be written. A connection that broke later may
+// still have brought an answer.
+func (s *sender) failure() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.failed != nil:
+		return s.failed
+	case !s.begun:
+		return s.broken
+	}
+	return nil
+}
+
+// run sends the request.
+func (s *sender) run() {
+	defer close(s.done)
+	err := s.send(s.buffer[:])
+	s.finish(err)
+	s.sent()
+	if closed := s.body.close(); closed != nil && err == nil {
+		s.note(bodyError{closed})
+	}
+}
+
+// finish ends what goes on besides, and gives the buffer back.
+func (s *sender) finish(err error) {
+	s.note(err)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended = s.ended || err != nil
+	if s.flush != nil {
+		s.flush.Stop()
+	}
+	for s.busy {
+		s.change.Wait()
+	}
+	s.pools.putBody(s.buffer)
+	s.buffer, s.head = nil, nil
+}
+
+// bodyError is an error of the request's body, not of the connection.
+type bodyError struct{ error }
+
+// note keeps an error. One of the body ends the exchange, since the backend waits
+// for the rest: closing the connection wakes who waits for the answer.
+func (s *sender) note(err error) {
+	if err == nil || err == errGivenUp {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if of, ok := err.(bodyError); ok {
+		s.failed = of.error
+		if s.conn != nil {
+			s.conn.discard()
+		}
+		return
+	}
+	s.broken = err
+}
+
+func (s *sender) send(buffer []byte) error {
+	switch e := s.envelope; {
+	case !e.body:
+		s.last.Store(true)
+		_, err := s.first(nil)
+		return err
+	case e.expects:
+		return s.sendExpected(buffer)
+	case s.joins():
+		return s.sendJoined(buffer)
+	}
+	c, err := s.first(nil)
+	if err != nil {
+		return err
+	}
+	return s.sendBody(c, buffer, 0)
+}
+
+// sendExpected sends the body when the backend wants it, or has not said anything
+// for a while.
+func (s *sender) sendExpected(buffer []byte) error {
+	c, err := s.first(nil)
+	if err != nil {
+		return err
+	}
+	timer := time.NewTimer(s.wait)
+	defer timer.Stop()
+	select {
+	case wanted := <-s.proceed:
+		if !wanted {
+			s.skipped.Store(true)
+			return nil
+		}
+	case <-timer.C:
+	}
+	return s.sendBody(c, buffer, 0)
+}
+
+// sendJoined sends the head with the first piece of the body.
+func (s *sender) sendJoined(buffer []byte) error {
+	e := s.envelope
+	p := piece{room: buffer[joinRoom:]}
+	space := p.space(e)
+	if !e.chunked {
+		space = space[:e.length]
+	}
+	n, err := s.body.Read(space)
+	if err == io.EOF && n == 0 && s.frame(func() {
+		if e.probe {
+			e.withoutBody()
+		}
+	}) && !e.chunked && e.length == 0 {
+		s.last.Store(true)
+		_, err = s.first(nil)
+		return err
+	}
+	if err != nil && err != io.EOF {
+		return bodyError{err}
+	}
+	if !e.chunked && int64(n) == e.length {
+		s.last.Store(true)
+	}
+	c, failed := s.first(p.wrap(n, e.chunked))
+	if failed != nil {
+		return failed
+	}
+	return s.rest(c, buffer, int64(n), err == io.EOF)
+}
+
+// sendBody sends the body piece by piece as they come.
+func (s *sender) sendBody(c *conn, buffer []byte, sent int64) error {
+	e := s.envelope
+	p := piece{room: buffer}
+	for e.chunked || sent < e.length {
+		space := p.space(e)
+		if !e.chunked {
+			space = space[:min(int64(len(space)), e.length-sent)]
+		}
+		n, err := s.body.Read(space)
+		if err != nil && err != io.EOF {
+			return bodyError{err}
+		}
+		if n > 0 {
+			sent += int64(n)
+			s.last.Store(!e.chunked && sent == e.length)
+			if _, failed := c.Write(p.wrap(n, e.chunked)); failed != nil {
+				return failed
+			}
+		}
+		if err == io.EOF {
+			return s.rest(c, buffer, sent, true)
+		}
+	}
+	return s.rest(c, buffer, sent, false)
+}
+
+// rest sends what is left after a piece of the body, which may have been its
+// last.
+func (s *sender) rest(c *conn, buffer []byte, sent int64, ended bool) error {
+	e := s.envelope
+	switch {
+	case e.chunked && ended:
+		return s.sendEnd(c, buffer)
+	case e.chunked, sent < e.length && !ended:
+		return s.sendBody(c, buffer, sent)
+	case sent < e.length:
+		return bodyError{fmt.Errorf("the request's body ended after %d bytes of %d: %w", sent, e.length, io.ErrUnexpectedEOF)}
+	case ended:
+		return nil
+	}
+	return s.expectEnd(buffer)
+}
+
+// sendEnd sends the last chunk and the trailers.
+func (s *sender) sendEnd(c *conn, buffer []byte) error {
+	end, err := s.envelope.appendTrailer(append(buffer[:0], "0\r\n"...), s.trailer)
+	if err != nil {
+		return bodyError{err}
+	}
+	s.last.Store(true)
+	_, err = c.Write(end)
+	return err
+}
+
+// expectEnd reads to the end of a body of known length, of which everything has
+// been read. Who reads from visitors wants to know that it has come.
+func (s *sender) expectEnd(buffer []byte) error {
+	for {
+		n, err := s.body.Read(buffer[:1])
+		switch {
+		case n > 0:
+			return bodyError{errTooLong}
+		case err == io.EOF:
+			return nil
+		case err != nil:
+			return bodyError{err}
+		}
+	}
+}
+
+// frame runs decide, which changes the framing, if the head is not complete yet.
+func (s *sender) frame(decide func()) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.busy {
+		s.change.Wait()
+	}
+	if !s.begun {
+		decide()
+		return true
+	}
+	return false
+}
+
+// first writes the head, unless that was done, and with it the first piece of the
+// body. It waits for another connection if nothing can be written to the one it
+// has.
+func (s *sender) first(piece []byte) (*conn, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for {
+		for !s.ended && (s.busy || s.conn == nil) {
+			s.change.Wait()
+		}
+		switch c := s.conn; {
+		case s.ended:
+			return nil, errGivenUp
+		case s.begun && len(piece) == 0:
+			return c, s.broken
+		case s.begun:
+			return c, s.write(c, piece)
+		default:
+			err := s.write(c, s.wholeHead(piece))
+			if err == nil || s.begun {
+				return c, err
+			}
+		}
+	}
+}
+
+// wholeHead returns the head with its framing and with what follows.
+func (s *sender) wholeHead(piece []byte) []byte {
+	head := s.envelope.appendFraming(s.head)
+	return append(head, piece...)
+}
+
+// write writes the first bytes to a connection without holding the lock. If none
+// can be written the connection is given back, and closed to wake who waits for
+// the answer.
+func (s *sender) write(c *conn, p []byte) error {
+	s.busy = true
+	s.mu.Unlock()
+	n, err := c.Write(p)
+	s.mu.Lock()
+	s.busy = false
+	s.begun = s.begun || n > 0
+	if err != nil {
+		s.broken = err
+		if !s.begun {
+			s.conn = nil
+			c.discard()
+		}
+	}
+	s.change.Broadcast()
+	return err
+}
+
+// flushHead writes the head of a request whose body takes its time.
+func (s *sender) flushHead() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.busy || s.begun || s.ended || s.conn == nil {
+		return
+	}
+	// The sender learns of an error from broken when it has a piece to write.
+	_ = s.write(s.conn, s.wholeHead(nil))
+}
+
+// piece is room for a part of the body, with some left for what surrounds a chunk.
+type piece struct{ room []byte }
+
+const (
+	chunkPrefix = len("8000\r\n") // bodyBuffer in hexadecimal
+	chunkSuffix = len("\r\n")
+)
+
+// space returns where to read into.
+func (p piece) space(e *envelope) []byte {
+	if e.chunked {
+		return p.room[chunkPrefix : len(p.room)-chunkSuffix]
+	}
+	return p.room
+}
+
+// wrap returns what to write for n bytes that were read.
+func (p piece) wrap(n int, chunked bool) []byte {
+	if !chunked || n == 0 {
+		return p.room[:n]
+	}
+	var size [chunkPrefix]byte
+	digits := strconv.AppendInt(size[:0], int64(n), 16)
+	begin := chunkPrefix - len(digits) - len("\r\n")
+	copy(p.room[begin:], digits)
+	copy(p.room[begin+len(digits):], "\r\n")
+	copy(p.room[chunkPrefix+n:], "\r\n")
+	return p.room[begin : chunkPrefix+n+chunkSuffix]
+}
+
+// requestBody is the body of a request, which is closed once.
+type requestBody struct {
+	io.ReadCloser
+	once   sync.Once
+	closed error
+}
+
+func (b *requestBody) close() error {
+	if b == nil {
+		return nil
+	}
+	b.once.Do(func() { b.closed = b.ReadCloser.Close() })
+	return b.closed
+}
