@@ -80,6 +80,76 @@ func (b *body) Close() error {
 	return nil
 }
 
+// WriteTo implements io.WriterTo. A TCP connection takes what is not in our buffer
+// yet from the backend's inside the kernel, where that is possible; not so with
+// chunks, which must be looked at. An error of the writer ends the body, too.
+func (b *body) WriteTo(w io.Writer) (int64, error) {
+	if b.framing == byChunks {
+		return io.Copy(w, struct{ io.Reader }{b})
+	}
+	err := b.start()
+	if err != nil {
+		return 0, notEOF(err)
+	}
+	n, err := b.pass(w)
+	return n, notEOF(b.stopped(err))
+}
+
+// notEOF makes the expected end no error.
+func notEOF(err error) error {
+	if err == io.EOF {
+		return nil
+	}
+	return err
+}
+
+// pass writes the rest of the body, and returns io.EOF at its end.
+func (b *body) pass(w io.Writer) (int64, error) {
+	n, err := b.passBuffered(w)
+	if err != nil {
+		return n, err
+	}
+	var rest io.Reader = b.x.conn.Conn
+	if b.framing == byLength {
+		if b.left == 0 {
+			return n, io.EOF
+		}
+		rest = &io.LimitedReader{R: rest, N: b.left}
+	}
+	m, err := io.Copy(w, rest)
+	b.left -= m
+	switch {
+	case err != nil:
+		return n + m, err
+	case b.framing == byLength && b.left > 0:
+		return n + m, io.ErrUnexpectedEOF
+	}
+	return n + m, io.EOF
+}
+
+// passBuffered writes what has been read from the connection already.
+func (b *body) passBuffered(w io.Writer) (int64, error) {
+	in := b.x.buffers.in
+	size := in.Buffered()
+	if b.framing == byLength {
+		size = int(min(int64(size), b.left))
+	}
+	if size == 0 {
+		return 0, nil
+	}
+	waiting, err := in.Peek(size)
+	if err != nil {
+		return 0, err
+	}
+	n, err := w.Write(waiting)
+	if err != nil {
+		return int64(n), err
+	}
+	b.left -= int64(n)
+	_, err = in.Discard(n)
+	return int64(n), err
+}
+
 func (b *body) read(p []byte) (int, error) {
 	switch in := b.x.buffers.in; b.framing {
 	case byLength:

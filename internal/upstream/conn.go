@@ -16,6 +16,7 @@ type conn struct {
 	live     liveness
 	used     bool         // it was idle before the exchange that uses it
 	written  atomic.Int64 // by the exchange that uses it
+	abort    func()       // discard, as a value that each exchange would have to make
 	idleFrom time.Time
 	older    *conn // in the pool, of all backends
 	newer    *conn
@@ -23,6 +24,7 @@ type conn struct {
 
 func newConn(c net.Conn, key string) *conn {
 	made := &conn{Conn: c, key: key}
+	made.abort = made.discard
 	made.live.watch(c)
 	return made
 }

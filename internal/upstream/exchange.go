@@ -80,7 +80,7 @@ func (x *exchange) begin(c *conn) {
 	x.buffers.in.Reset(c)
 	x.stop = func() bool { return true }
 	if x.ctx.Done() != nil {
-		x.stop = context.AfterFunc(x.ctx, c.discard)
+		x.stop = context.AfterFunc(x.ctx, c.abort)
 	}
 }
 
