@@ -22,6 +22,7 @@ type pool struct {
 	newest *conn
 	sweep  *time.Timer
 	armed  bool
+	closed bool // until a connection is wanted again
 }
 
 func newPool(perBackend, total int, timeout time.Duration) *pool {
@@ -33,6 +34,7 @@ func newPool(perBackend, total int, timeout time.Duration) *pool {
 func (p *pool) take(key string) *conn {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.closed = false
 	list := p.idle[key]
 	if len(list) == 0 {
 		return nil
@@ -60,6 +62,9 @@ func (p *pool) put(c *conn) {
 func (p *pool) add(c *conn) (excess []*conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.closed {
+		return append(excess, c)
+	}
 	c.idleFrom = time.Now()
 	p.idle[c.key] = append(p.idle[c.key], c)
 	p.link(c)
@@ -154,7 +159,8 @@ func (p *pool) forgetEmpty() {
 	}
 }
 
-// closeIdle closes all connections.
+// closeIdle closes all connections, and those that are put back before one is
+// wanted again: who closes the idle ones has no more use for the others either.
 func (p *pool) closeIdle() {
 	for _, c := range p.drain() {
 		c.discard()
@@ -171,7 +177,7 @@ func (p *pool) drain() (all []*conn) {
 	if p.sweep != nil {
 		p.sweep.Stop()
 	}
-	p.armed = false
+	p.armed, p.closed = false, true
 	return all
 }
 

@@ -125,9 +125,14 @@ func TestCloseIdleConnections(t *testing.T) {
 	gone := make(chan struct{}, 1)
 	address := rawBackend(t, func(c net.Conn, in *bufio.Reader) {
 		for {
-			if _, err := http.ReadRequest(in); err != nil {
+			r, err := http.ReadRequest(in)
+			if err != nil {
 				gone <- struct{}{}
 				return
+			}
+			if r.URL.Path == "/body" {
+				say(c, "%s%x\r\n%s\r\n0\r\n\r\n", chunkedHead, 100_000, strings.Repeat("x", 100_000))
+				continue
 			}
 			say(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 		}
@@ -142,8 +147,16 @@ func TestCloseIdleConnections(t *testing.T) {
 		transport.CloseIdleConnections()
 		within(t, "the end of the connection", gone)
 		ask(t, transport, newRequest(t, "GET", address, nil))
+		res, err := transport.RoundTrip(newRequest(t, "GET", address+"/body", nil))
+		if err != nil {
+			t.Fatal(err)
+		}
 		transport.CloseIdleConnections()
-		within(t, "the end of the connection", gone)
+		if _, err := io.Copy(io.Discard, res.Body); err != nil {
+			t.Error(err)
+		}
+		_ = res.Body.Close()
+		within(t, "the end of the connection that was in use", gone)
 	})
 }
 
