@@ -20,7 +20,8 @@ const (
 	EngineStd Engine = "std"
 	// EngineOwn writes and reads in the goroutine of the caller, with a second one
 	// only while a body is sent, and holds neither goroutines nor buffers for idle
-	// connections.
+	// connections. Of what httptrace can tell it tells GetConn, GotConn, PutIdleConn,
+	// GotFirstResponseByte, Got100Continue and Got1xxResponse.
 	EngineOwn Engine = "own"
 )
 

@@ -384,6 +384,42 @@ func TestUpgrades(t *testing.T) {
 	})
 }
 
+// TestSwitchesToSomethingElse are errors, and end the connection.
+func TestSwitchesToSomethingElse(t *testing.T) {
+	for name, c := range map[string]struct {
+		header string
+		body   int64
+	}{
+		"another protocol": {header: "Connection: Upgrade\r\nUpgrade: other\r\n"},
+		"no protocol":      {header: "Connection: Upgrade\r\n"},
+		"no connection":    {header: "Upgrade: echo\r\n"},
+		"before the body":  {header: "Connection: Upgrade\r\nUpgrade: echo\r\n", body: 100},
+	} {
+		t.Run(name, func(t *testing.T) {
+			gone := make(chan error, 1)
+			address := rawBackend(t, func(conn net.Conn, in *bufio.Reader) {
+				_, _ = readHead(in)
+				say(conn, "HTTP/1.1 101 Switching Protocols\r\n%s\r\n", c.header)
+				_, err := io.Copy(io.Discard, in)
+				gone <- err
+			})
+			transport := newTransport(t, Options{Engine: EngineOwn})
+			body, visitor := io.Pipe()
+			defer visitor.Close()
+			req := newRequest(t, "GET", address, nil)
+			if req.ContentLength = c.body; c.body > 0 {
+				req.Body = body
+			}
+			req.Header.Set("Connection", "Upgrade")
+			req.Header.Set("Upgrade", "first, Echo")
+			if _, err := transport.RoundTrip(req); !errors.Is(err, errUnasked) {
+				t.Errorf("error %v", err)
+			}
+			within(t, "the end of the connection", gone)
+		})
+	}
+}
+
 func TestAnswersThatEndDifferently(t *testing.T) {
 	for name, c := range map[string]struct {
 		method, answer, body string

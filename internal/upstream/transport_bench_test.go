@@ -133,3 +133,39 @@ func roundTrip(b *testing.B, rt http.RoundTripper, method, address string, body 
 		b.Fatal(err)
 	}
 }
+
+// BenchmarkReadHead parses the heads of backends that write names in any case.
+func BenchmarkReadHead(b *testing.B) {
+	for name, head := range map[string]string{
+		"canonical": "HTTP/1.1 200 OK\r\nDate: Mon, 02 Jan 2006 15:04:05 GMT\r\nContent-Type: text/html; charset=utf-8\r\nX-Request-Id: 1\r\nContent-Length: 5\r\n\r\n",
+		"lower":     "HTTP/1.1 200 OK\r\ndate: Mon, 02 Jan 2006 15:04:05 GMT\r\ncontent-type: text/html; charset=utf-8\r\nx-request-id: 1\r\ncontent-length: 5\r\n\r\n",
+	} {
+		b.Run(name, func(b *testing.B) {
+			source := strings.NewReader(head)
+			x := &exchange{buffers: new(bufferPools).get()}
+			b.ReportAllocs()
+			b.SetBytes(int64(len(head)))
+			for b.Loop() {
+				source.Reset(head)
+				x.buffers.in.Reset(source)
+				if _, err := x.readHead(1 << 20); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+	b.Run("nethttp", func(b *testing.B) {
+		head := "HTTP/1.1 200 OK\r\ndate: Mon, 02 Jan 2006 15:04:05 GMT\r\ncontent-type: text/html; charset=utf-8\r\nx-request-id: 1\r\ncontent-length: 5\r\n\r\n"
+		source := strings.NewReader(head)
+		in := bufio.NewReader(source)
+		b.ReportAllocs()
+		b.SetBytes(int64(len(head)))
+		for b.Loop() {
+			source.Reset(head)
+			in.Reset(source)
+			if _, err := http.ReadResponse(in, nil); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}

@@ -10,8 +10,7 @@ import (
 // answer's body. It is no longer closed when the context is cancelled, as in
 // net/http.
 func (x *exchange) upgrade() error {
-	if !httpguts.HeaderValuesContainsToken(x.req.Header["Connection"], "upgrade") ||
-		x.sender != nil && !x.sender.complete() {
+	if !x.asksFor(x.response.Header.Get("Upgrade")) || x.sender != nil && !x.sender.complete() {
 		return errUnasked
 	}
 	if !x.stop() {
@@ -29,6 +28,15 @@ func (x *exchange) upgrade() error {
 	x.buffers = nil
 	x.response.Body = up
 	return nil
+}
+
+// asksFor reports whether the request asked for the protocol, and the answer says
+// that it is this connection's (RFC 9110 7.8). Nobody closes the connection of an
+// answer that makes no sense: ReverseProxy does not.
+func (x *exchange) asksFor(protocol string) bool {
+	return httpguts.HeaderValuesContainsToken(x.req.Header["Connection"], "upgrade") &&
+		httpguts.HeaderValuesContainsToken(x.response.Header["Connection"], "upgrade") &&
+		protocol != "" && httpguts.HeaderValuesContainsToken(x.req.Header["Upgrade"], protocol)
 }
 
 // upgraded is a connection that speaks another protocol now.
