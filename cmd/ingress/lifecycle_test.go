@@ -73,6 +73,7 @@ func TestABadStartSaysWhichFieldAndValue(t *testing.T) {
 		{"a busy port", nil, []string{"--listen", busy.Addr().String()}, []string{"--listen", busy.Addr().String(), "in use"}},
 		{"no port", nil, []string{"--listen", "localhost"}, []string{"--listen", "localhost"}},
 		{"a bad duration", nil, []string{"--dial-timeout", "soon"}, []string{"--dial-timeout", "soon"}},
+		{"an unknown transport", nil, []string{"--upstream-transport", "fast"}, []string{"--upstream-transport", "fast"}},
 		{"a bad duration in the environment", []string{"INGRESS_DIAL_TIMEOUT=soon"}, nil, []string{"dial-timeout", "soon"}},
 		{"a bad size", nil, []string{"--max-url-bytes", "big"}, []string{"--max-url-bytes", "big"}},
 		{"equal domains", nil, []string{"--apps-domain", "x.localhost", "--functions-domain", "x.localhost"}, []string{"apps-domain", "x.localhost"}},
@@ -243,6 +244,12 @@ func TestTheAdminListenerTellsNoSecrets(t *testing.T) {
 }
 
 func TestARequestInFlightAndAWebSocketOutliveSIGTERM(t *testing.T) {
+	for _, transport := range []string{"std", "own"} {
+		t.Run(transport, func(t *testing.T) { outliveSIGTERM(t, "--upstream-transport", transport) })
+	}
+}
+
+func outliveSIGTERM(t *testing.T, args ...string) {
 	entered, release := make(chan struct{}), make(chan struct{})
 	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/ws" {
@@ -267,7 +274,7 @@ func TestARequestInFlightAndAWebSocketOutliveSIGTERM(t *testing.T) {
 		fmt.Fprint(w, "finished")
 	}))
 	defer backend.Close()
-	i := startIngress(t)
+	i := startIngress(t, args...)
 	i.mustCall("app/run", fmt.Sprintf(`{"name":"slow","backend":%q}`, backend.URL))
 
 	ctx, cancel := context.WithTimeout(t.Context(), deadline)
