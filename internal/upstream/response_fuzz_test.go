@@ -131,7 +131,7 @@ func stricter(err error, raw []byte) string {
 		{errCoding, "HTTP/1.0 has no Transfer-Encoding", has(`HTTP/1\.0`) && has(`(?i)transfer-encoding`)},
 		{errAmbiguous, "Content-Length excludes Transfer-Encoding", has(`(?i)content-length`) && has(`(?i)transfer-encoding`)},
 		{errTrailer, "what frames a message is no trailer", has(`(?i)\n(content-length|transfer-encoding|trailer)`)},
-		{errUnasked, "protocols are switched on demand only", has(`HTTP/1\.1 101`)},
+		{errUnasked, "protocols are switched on demand only", has(`HTTP/1\.[01] 101`)},
 		{errChunkSize, "a chunk's size has at most 15 digits", has(`(?i)\n[0-9a-f]{16}`)},
 		{errChunkExtension, "a chunk's extensions look like some", has(`\n[0-9a-fA-F]+[ \t]*;`)},
 		{errTooMany, "there are at most 1000 fields", bytes.Count(raw, []byte{'\n'}) > maxFields},

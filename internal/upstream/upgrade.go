@@ -34,7 +34,7 @@ func (x *exchange) upgrade() error {
 // that it is this connection's (RFC 9110 7.8). Nobody closes the connection of an
 // answer that makes no sense: ReverseProxy does not.
 func (x *exchange) asksFor(protocol string) bool {
-	return httpguts.HeaderValuesContainsToken(x.req.Header["Connection"], "upgrade") &&
+	return x.response.ProtoMinor > 0 && httpguts.HeaderValuesContainsToken(x.req.Header["Connection"], "upgrade") &&
 		httpguts.HeaderValuesContainsToken(x.response.Header["Connection"], "upgrade") &&
 		protocol != "" && httpguts.HeaderValuesContainsToken(x.req.Header["Upgrade"], protocol)
 }
