@@ -140,6 +140,9 @@ func (x *exchange) receive() error {
 	if _, err := in.Peek(1); err != nil {
 		return err
 	}
+	if x.sender != nil && x.sender.isSilent() {
+		return errUnsolicited
+	}
 	x.answered = true
 	if x.trace != nil && x.trace.GotFirstResponseByte != nil {
 		x.trace.GotFirstResponseByte()

@@ -655,3 +655,36 @@ func TestLongHeadsAreAnsweredUnread(t *testing.T) {
 	}
 	_ = res.Body.Close()
 }
+
+// TestAnAnswerToNothingIsNotTaken has a connection on which an answer waits before
+// the body that the request waits for has come.
+func TestAnAnswerToNothingIsNotTaken(t *testing.T) {
+	wrong := &script{rest: []byte(head + "Content-Length: 5\r\n\r\nwrong"), step: 4096}
+	right := &gated{
+		script: &script{rest: []byte(head + "Content-Length: 5\r\n\r\nright"), step: 4096},
+		open:   make(chan struct{}), hungUp: make(chan struct{}),
+	}
+	transport := newTransport(t, Options{Engine: EngineOwn})
+	body, visitor := io.Pipe()
+	transport.own.dial = func(context.Context, string, string) (net.Conn, error) {
+		go func() {
+			_, _ = io.WriteString(visitor, "abc")
+			_ = visitor.Close()
+		}()
+		return right, nil
+	}
+	idle := newConn(wrong, "a.example")
+	transport.own.pool.put(idle)
+	req := newRequest(t, "GET", "http://a.example/", body)
+	req.ContentLength = -1 // so that the head waits for long
+	res, answer := ask(t, transport, req)
+	if idle.written.Load() > 0 {
+		return // the machine is so slow that the head went first: then it is the answer
+	}
+	if s := transport.Stats(); res.StatusCode != 200 || answer != "right" || s.Retried != 1 || !wrong.closed {
+		t.Errorf("%d %q, %+v", res.StatusCode, answer, s)
+	}
+	if sent := string(right.bytes()); !strings.HasSuffix(sent, "\r\n\r\n3\r\nabc\r\n0\r\n\r\n") {
+		t.Errorf("%q was sent", sent)
+	}
+}

@@ -18,17 +18,18 @@ const maxFields = 1000
 
 // Errors of answers that are not HTTP/1.1, or not unambiguously so.
 var (
-	errLineEnd   = errors.New("malformed answer: a line does not end in CR LF")
-	errStatus    = errors.New("malformed answer: status line")
-	errVersion   = errors.New("malformed answer: neither HTTP/1.1 nor HTTP/1.0")
-	errField     = errors.New("malformed answer: header field")
-	errFolded    = errors.New("malformed answer: header field on several lines")
-	errTooMany   = fmt.Errorf("malformed answer: more than %d header fields", maxFields)
-	errLength    = errors.New("malformed answer: Content-Length")
-	errCoding    = errors.New("malformed answer: Transfer-Encoding")
-	errAmbiguous = errors.New("malformed answer: Content-Length besides Transfer-Encoding")
-	errTrailer   = errors.New("malformed answer: trailer")
-	errUnasked   = errors.New("the backend switched protocols without being asked, or too soon")
+	errLineEnd     = errors.New("malformed answer: a line does not end in CR LF")
+	errStatus      = errors.New("malformed answer: status line")
+	errVersion     = errors.New("malformed answer: neither HTTP/1.1 nor HTTP/1.0")
+	errField       = errors.New("malformed answer: header field")
+	errFolded      = errors.New("malformed answer: header field on several lines")
+	errTooMany     = fmt.Errorf("malformed answer: more than %d header fields", maxFields)
+	errLength      = errors.New("malformed answer: Content-Length")
+	errCoding      = errors.New("malformed answer: Transfer-Encoding")
+	errAmbiguous   = errors.New("malformed answer: Content-Length besides Transfer-Encoding")
+	errTrailer     = errors.New("malformed answer: trailer")
+	errUnsolicited = errors.New("the backend answered before it was asked anything")
+	errUnasked     = errors.New("the backend switched protocols without being asked, or too soon")
 )
 
 // readHead reads a head of at most room bytes into the response, and returns how

@@ -130,6 +130,14 @@ func (s *sender) release() bool {
 	return !s.begun && s.failed == nil && !s.ended
 }
 
+// isSilent reports whether nothing has been written yet, so that what comes from
+// the backend cannot be an answer to it.
+func (s *sender) isSilent() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.busy && !s.begun
+}
+
 // giveUp ends the sender. What the body's reader waits for it need not wait for
 // any longer.
 func (s *sender) giveUp() {

@@ -59,7 +59,7 @@ func (o Options) withDefaults() Options {
 
 // Transport is an http.RoundTripper for a reverse proxy: http and https backends,
 // HTTP/2 where TLS negotiates it, nothing added to a request and nothing decoded
-// in an answer. One Transport has one set of rules for life, so that a pooled
+// in an answer. Which engine carries plain HTTP/1.1 is an option. One Transport has one set of rules for life, so that a pooled
 // connection made under looser rules is never used under stricter ones. It is
 // safe for concurrent use.
 type Transport struct {
