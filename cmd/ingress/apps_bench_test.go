@@ -32,7 +32,7 @@ func main() {
 		t.Fatal(err)
 	}
 	program = filepath.Join(folder, "tiny")
-	build := exec.Command("go", "build", "-o", program, source)
+	build := exec.Command("go", "build", "-ldflags=-s -w", "-o", program, source)
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)

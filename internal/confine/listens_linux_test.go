@@ -2,8 +2,13 @@ package confine
 
 import (
 	"io"
+	"maps"
+	"net"
+	"strconv"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestListenersAreReadNoFurtherThanTheyGo(t *testing.T) {
@@ -26,4 +31,76 @@ func TestListenersAreReadNoFurtherThanTheyGo(t *testing.T) {
 	if rest.Len() < total-8<<10 {
 		t.Errorf("%d bytes of connections were read", total-rest.Len())
 	}
+}
+
+// Both ways to ask find the same sockets, those of both families and no others.
+func TestListeningSocketsAreFound(t *testing.T) {
+	for _, address := range []string{"127.0.0.1:0", ":0", "[::1]:0"} {
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			t.Logf("%s: %v", address, err) // a machine without IPv6
+			continue
+		}
+		defer l.Close()
+		port := uint16(l.Addr().(*net.TCPAddr).Port)
+		conn, err := net.Dial("tcp", net.JoinHostPort("localhost", strconv.Itoa(int(port))))
+		if err == nil { // a connection of the same port is no listener
+			defer conn.Close()
+		}
+		byDiag := map[string]bool{}
+		for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
+			if err := diagListeners(family, port, byDiag); err != nil {
+				t.Fatal(err)
+			}
+		}
+		byFile, err := listed(port)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(byDiag) != 1 || !maps.Equal(byDiag, byFile) {
+			t.Errorf("%s: asked %v, read %v", address, byDiag, byFile)
+		}
+	}
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := uint16(free.Addr().(*net.TCPAddr).Port)
+	if err := free.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := listening(port); err != nil || len(got) != 0 {
+		t.Errorf("on a free port: %v, %v", got, err)
+	}
+}
+
+func BenchmarkListening(b *testing.B) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer l.Close()
+	port := uint16(l.Addr().(*net.TCPAddr).Port)
+	for name, find := range map[string]func(uint16) (map[string]bool, error){"asked": listening, "read": listed} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				if _, err := find(port); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func FuzzDiagAnswers(f *testing.F) {
+	f.Add(diagRequest(unix.AF_INET, 80))
+	f.Add([]byte{16, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0})
+	f.Add([]byte{20, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xfe, 0xff, 0xff, 0xff})
+	f.Fuzz(func(t *testing.T, datagram []byte) {
+		found := map[string]bool{}
+		done, err := diagAnswers(datagram, 20000, found)
+		if done && err != nil || len(found) > len(datagram)/diagAnswerSize {
+			t.Errorf("%v, %v, %v", done, err, found)
+		}
+	})
 }
