@@ -21,7 +21,7 @@ func TestTheMemoryLimitIsTheLowestOfTheControlGroups(t *testing.T) {
 			"proc/self/cgroup": "0::/a/b\n", "sys/fs/cgroup/a/b/memory.max": "2000000000\n", "sys/fs/cgroup/a/memory.max": "1000000000\n",
 		}, 1000000000},
 		"version 1": {map[string]string{
-			"proc/self/cgroup":                                  "4:cpu,cpuacct:/a\n3:memory:/a\n",
+			"proc/self/cgroup": "4:cpu,cpuacct:/a\n3:memory:/a\n",
 			"sys/fs/cgroup/memory/a/memory.limit_in_bytes":      "500000000\n",
 			"sys/fs/cgroup/memory/memory.limit_in_bytes":        "9223372036854771712\n",
 			"sys/fs/cgroup/cpu,cpuacct/a/memory.limit_in_bytes": "1\n",
