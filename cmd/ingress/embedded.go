@@ -246,6 +246,7 @@ func (s *server) newTransport(rules *upstream.Rules) *upstream.Transport {
 		Rules:                 rules,
 		DialTimeout:           s.config.Limits.DialTimeout,
 		ResponseHeaderTimeout: s.config.Limits.ResponseHeaderTimeout,
+		Counters:              &s.backends,
 		Engine:                upstream.Engine(s.config.UpstreamTransport),
 	})
 	s.onClose(func() error { transport.CloseIdleConnections(); return nil })

@@ -121,6 +121,7 @@ func (s *server) newInstanceTransport(addr netip.AddrPort) activator.Transport {
 	return &instanceTransport{host: addr.String(), Transport: upstream.New(upstream.Options{
 		DialTimeout:           s.config.Limits.DialTimeout,
 		ResponseHeaderTimeout: s.config.Limits.ResponseHeaderTimeout,
+		Counters:              &s.backends,
 		Engine:                upstream.Engine(s.config.UpstreamTransport),
 	})}
 }

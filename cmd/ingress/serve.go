@@ -13,6 +13,7 @@ import (
 
 	"github.com/m3o/ingress/internal/api"
 	"github.com/m3o/ingress/internal/edge"
+	"github.com/m3o/ingress/internal/upstream"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 )
@@ -56,6 +57,7 @@ func (c *serveCmd) Run(p *program) error {
 			given: c.config, listed: listSettings(p, given), check: checkAddresses,
 		},
 	}
+	registerBackendMetrics(s.metrics, &s.backends)
 	return joinErrors(s.run(p.ctx), s.close())
 }
 
@@ -77,6 +79,7 @@ type server struct {
 	settings *settings
 	log      *slog.Logger
 	metrics  *prometheus.Registry
+	backends upstream.Counters // of all transports to backends
 	program  *program
 
 	listeners []net.Listener

@@ -42,12 +42,11 @@ func TestALineSaysForWhomAndWhereTheTimeWent(t *testing.T) {
 			return Lease{Transport: http.DefaultTransport, Release: func() {}}, nil
 		})
 	})
-	release := make(chan struct{})
+	const slow = 20 * time.Millisecond
 	r := newRig(t, nil, config)
-	to := backend(t, func(w http.ResponseWriter, _ *http.Request) { <-release })
+	to := backend(t, func(http.ResponseWriter, *http.Request) { <-time.After(slow) })
 	to.Tenant, to.Key = "the-owner", "app/slow"
 	r.backends["slow"] = to
-	time.AfterFunc(20*time.Millisecond, func() { close(release) })
 	r.get("slow.app.test/path?secret=1")
 	r.get("own.test/v1/helloworld/call")
 	eventually(t, "two lines", func() bool { return len(lines(t, log)) == 2 })
@@ -55,7 +54,7 @@ func TestALineSaysForWhomAndWhereTheTimeWent(t *testing.T) {
 	if app["tenant"] != "the-owner" || app["id"] != "slow" || app["protocol"] != "HTTP/1.1" || app["path"] != "/path" {
 		t.Errorf("the app's line is %v", app)
 	}
-	if took, _ := app["answer"].(float64); time.Duration(took) < 20*time.Millisecond {
+	if took, _ := app["answer"].(float64); time.Duration(took) < slow {
 		t.Errorf("the backend took %v to answer", app["answer"])
 	}
 	if call["tenant"] != "the-caller" || call["answer"] != nil || call["queue"] != nil {

@@ -38,6 +38,7 @@ type lookup[V any] func(ctx context.Context, id string) (V, error)
 // cacheSettings are what tests change; the zero sizes mean the defaults.
 type cacheSettings struct {
 	deadline      time.Duration // of one lookup, however many wait for it
+	counts        *cacheCounts  // nil means nowhere
 	now           func() time.Time
 	size, unknown int
 }
@@ -92,6 +93,9 @@ type flight[V any] struct {
 func newResolveCache[V any](settings cacheSettings, ask lookup[V], isEmpty func(V) bool) *resolveCache[V] {
 	settings.size = orDefault(settings.size, cacheSize)
 	settings.unknown = orDefault(settings.unknown, unknownSize)
+	if settings.counts == nil {
+		settings.counts = newCacheCounts(newCacheMetrics(), "")
+	}
 	c := &resolveCache[V]{
 		settings: settings,
 		ask:      ask,
@@ -110,16 +114,20 @@ func (c *resolveCache[V]) get(ctx context.Context, id string) (V, error) {
 	now := c.settings.now()
 	known, ok := c.good.GetIfPresent(id)
 	if ok && now.Before(known.askAfter) {
+		c.settings.counts.fresh.Inc()
 		return known.value, nil
 	}
 	if ok && !known.overdue(now) {
+		c.settings.counts.stale.Inc()
 		_, _ = c.start(id) // an error means that we are shutting down, and the value is all there is
 		return known.value, nil
 	}
 	if no, refused := c.bad.GetIfPresent(id); refused && now.Before(no.until) {
 		var none V
+		c.settings.counts.refused.Inc()
 		return none, no.err
 	}
+	c.settings.counts.waited.Inc()
 	return c.wait(ctx, id)
 }
 
@@ -180,6 +188,7 @@ func (c *resolveCache[V]) fly(id string, f *flight[V]) {
 	ctx, cancel := context.WithTimeout(c.life, c.settings.deadline)
 	defer cancel()
 	value, err := c.askSafely(ctx, id)
+	c.settings.counts.lookup(err)
 
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -86,11 +86,13 @@ func (e *Edge) newPlatform() handler {
 }
 
 func (e *Edge) newCaches() {
-	settings := cacheSettings{deadline: e.config.Limits.Resolve, now: e.now}
+	settings := func(kind Kind) cacheSettings {
+		return cacheSettings{deadline: e.config.Limits.Resolve, now: e.now, counts: newCacheCounts(e.metrics.caches, kind)}
+	}
 	isDeploying := func(b Backend) bool { return b.Origin != Managed && b.URL.Host == "" }
-	e.apps = newResolveCache(settings, resolverOrDown(e.config.Apps), isDeploying)
-	e.functions = newResolveCache(settings, resolverOrDown(e.config.Functions), isDeploying)
-	e.links = newResolveCache(settings, linkResolverOrDown(e.config.Links), func(to string) bool { return to == "" })
+	e.apps = newResolveCache(settings(App), resolverOrDown(e.config.Apps), isDeploying)
+	e.functions = newResolveCache(settings(Function), resolverOrDown(e.config.Functions), isDeploying)
+	e.links = newResolveCache(settings(Link), linkResolverOrDown(e.config.Links), func(to string) bool { return to == "" })
 }
 
 var errNoPlatform = errors.New("no resolver is configured for this route")

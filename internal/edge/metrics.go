@@ -15,6 +15,7 @@ type metrics struct {
 	sent     *prometheus.CounterVec
 	retries  *prometheus.CounterVec
 	inFlight prometheus.Gauge
+	caches   cacheMetrics
 }
 
 func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
@@ -45,8 +46,9 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 			Name: "ingress_requests_in_flight",
 			Help: "Requests being answered, upgraded connections included.",
 		}),
+		caches: newCacheMetrics(),
 	}
-	for _, c := range []prometheus.Collector{m.requests, m.duration, m.resolve, m.sent, m.retries, m.inFlight} {
+	for _, c := range []prometheus.Collector{m.requests, m.duration, m.resolve, m.sent, m.retries, m.inFlight, m.caches.asked, m.caches.lookups} {
 		if err := registerer.Register(c); err != nil {
 			return nil, err
 		}

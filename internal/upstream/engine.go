@@ -31,10 +31,10 @@ type engine struct {
 	dial     dialFunc
 	pool     *pool
 	buffers  bufferPools
-	counters *counters
+	counters *Counters
 }
 
-func newEngine(o Options, dial dialFunc, c *counters) *engine {
+func newEngine(o Options, dial dialFunc, c *Counters) *engine {
 	return &engine{
 		options: o, counters: c, dial: dial,
 		pool: newPool(o.IdlePerBackend, o.IdleTotal, o.IdleTimeout),

@@ -25,7 +25,7 @@ func written(t *testing.T, req *http.Request) ([]byte, error) {
 		script: &script{rest: []byte(head + "Content-Length: 0\r\n\r\n"), step: 4096},
 		open:   make(chan struct{}), hungUp: make(chan struct{}),
 	}
-	var count counters
+	var count Counters
 	e := newEngine(Options{ContinueTimeout: time.Millisecond}.withDefaults(), func(context.Context, string, string) (net.Conn, error) { return g, nil }, &count)
 	defer e.pool.closeIdle()
 	res, err := e.RoundTrip(req)

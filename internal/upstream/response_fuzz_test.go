@@ -56,7 +56,7 @@ type reading struct {
 // readOwn reads an answer with our engine. An error is one before the body.
 func readOwn(method string, raw []byte, step int) (*reading, *script, error) {
 	s := &script{rest: raw, step: step}
-	var count counters
+	var count Counters
 	e := newEngine(Options{Engine: EngineOwn}.withDefaults(), func(context.Context, string, string) (net.Conn, error) { return s, nil }, &count)
 	defer e.pool.closeIdle()
 	req, err := http.NewRequest(method, "http://backend.example/", nil)

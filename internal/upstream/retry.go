@@ -25,7 +25,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // roundTripStandard does so with net/http's transport.
 func (t *Transport) roundTripStandard(req *http.Request) (*http.Response, error) {
-	a := newAttempt(req, &t.counters)
+	a := newAttempt(req, t.counters)
 	res, err := t.pooled.RoundTrip(a.request)
 	if err == nil {
 		a.body.release()
@@ -71,7 +71,7 @@ var ErrStale = errors.New("backend closed a reused connection without answering"
 // backend has promised not to have processed (RFC 9113 8.7).
 type attempt struct {
 	parent   context.Context // the caller's
-	count    *counters
+	count    *Counters
 	request  *http.Request
 	body     *heldBody // nil when the request has none
 	cancel   context.CancelCauseFunc
@@ -82,7 +82,7 @@ type attempt struct {
 	answered atomic.Bool
 }
 
-func newAttempt(req *http.Request, count *counters) *attempt {
+func newAttempt(req *http.Request, count *Counters) *attempt {
 	a := &attempt{parent: req.Context(), count: count}
 	ctx, cancel := context.WithCancelCause(req.Context())
 	a.cancel = cancel

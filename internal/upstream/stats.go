@@ -15,14 +15,22 @@ type Stats struct {
 	Idle int
 }
 
-// Stats returns the counts. They need not all be of the same moment.
+// Stats returns the counts, which are those of all Transports that share their
+// Counters. They need not all be of the same moment.
 func (t *Transport) Stats() Stats {
-	s := Stats{Dials: t.counters.dials.Load(), Reused: t.counters.reused.Load(), Retried: t.counters.retried.Load()}
+	s := t.counters.Stats()
 	if t.own != nil {
 		s.Idle = t.own.pool.size()
 	}
 	return s
 }
 
-// counters count what Stats tells.
-type counters struct{ dials, reused, retried atomic.Int64 }
+// Counters count what Stats tells. Several Transports can share them, so that what
+// the short-lived ones did is not forgotten with them. They are safe for
+// concurrent use.
+type Counters struct{ dials, reused, retried atomic.Int64 }
+
+// Stats returns the counts; Idle is not among them.
+func (c *Counters) Stats() Stats {
+	return Stats{Dials: c.dials.Load(), Reused: c.reused.Load(), Retried: c.retried.Load()}
+}

@@ -44,6 +44,8 @@ type Options struct {
 	TLS *tls.Config
 	// Resolver looks names up. Nil means net.DefaultResolver.
 	Resolver *net.Resolver
+	// Counters count what it does. Nil means its own.
+	Counters *Counters
 }
 
 func (o Options) withDefaults() Options {
@@ -54,30 +56,33 @@ func (o Options) withDefaults() Options {
 	o.IdleTotal = cmp.Or(o.IdleTotal, 8192)
 	o.ContinueTimeout = cmp.Or(o.ContinueTimeout, time.Second)
 	o.HeaderBytes = cmp.Or(o.HeaderBytes, 1<<20)
+	if o.Counters == nil {
+		o.Counters = new(Counters)
+	}
 	return o
 }
 
 // Transport is an http.RoundTripper for a reverse proxy: http and https backends,
 // HTTP/2 where TLS negotiates it, nothing added to a request and nothing decoded
-// in an answer. Which engine carries plain HTTP/1.1 is an option. One Transport has one set of rules for life, so that a pooled
-// connection made under looser rules is never used under stricter ones. It is
-// safe for concurrent use.
+// in an answer. Which engine carries plain HTTP/1.1 is an option. One Transport has
+// one set of rules for life, so that a pooled connection made under looser rules
+// is never used under stricter ones. It is safe for concurrent use.
 type Transport struct {
 	own      *engine // nil with EngineStd
 	pooled   *http.Transport
 	fresh    *http.Transport // for the retry: never reuses, so never retries
-	counters counters
+	counters *Counters
 }
 
 // New returns a Transport with its own pool of connections.
 func New(o Options) *Transport {
 	o = o.withDefaults()
-	t := new(Transport)
-	dial := dialer(o, &t.counters)
+	t := &Transport{counters: o.Counters}
+	dial := dialer(o, t.counters)
 	t.pooled, t.fresh = newStandard(o, dial), newStandard(o, dial)
 	t.fresh.DisableKeepAlives = true
 	if o.Engine == EngineOwn {
-		t.own = newEngine(o, dial, &t.counters)
+		t.own = newEngine(o, dial, t.counters)
 	}
 	return t
 }
@@ -114,7 +119,7 @@ func newStandard(o Options, dial dialFunc) *http.Transport {
 // dialer returns the function that makes connections. The rules are asked after
 // the name look-up, with the very address that is dialled: what a name meant a
 // moment ago, when it was checked, does not count.
-func dialer(o Options, count *counters) dialFunc {
+func dialer(o Options, count *Counters) dialFunc {
 	d := &net.Dialer{Timeout: o.DialTimeout, Resolver: o.Resolver}
 	if o.Rules != nil {
 		d.Control = func(_, address string, _ syscall.RawConn) error { return o.Rules.checkDial(address) }
