@@ -121,14 +121,14 @@ func TestMalformedHostsGetAnAnswer(t *testing.T) {
 		"GET mailto:x HTTP/1.1\r\nHost: hello.app.localhost\r\nConnection: close\r\n\r\n":               "400",
 		"GET * HTTP/1.1\r\nHost: hello.app.localhost\r\nConnection: close\r\n\r\n":                      "400",
 		"OPTIONS * HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n":                            "404",
-		"GET http://nosuch.example/ HTTP/1.1\r\nHost: hello.app.localhost\r\nConnection: close\r\n\r\n": "404",
+		"GET http://nosuch.example/ HTTP/1.1\r\nHost: hello.app.localhost\r\nConnection: close\r\n\r\n": "400",
 	} {
 		wantAnswer(t, fmt.Sprintf("%.60q", request), i.raw(request), status)
 	}
 	if n := reached.Load(); n != 0 {
 		t.Errorf("the backend was reached %d times", n)
 	}
-	wantAnswer(t, "an absolute target", i.raw("GET http://u:targetsecret@hello.app.localhost/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"), "200")
+	wantAnswer(t, "an absolute target", i.raw("GET http://u:targetsecret@hello.app.localhost/ HTTP/1.1\r\nHost: hello.app.localhost\r\nConnection: close\r\n\r\n"), "200")
 	i.wantCleanLog("targetsecret")
 }
 

@@ -74,6 +74,9 @@ type limits struct {
 	DialTimeout           time.Duration `default:"3s" env:"INGRESS_DIAL_TIMEOUT" help:"For a connection to a backend."`
 	ResponseHeaderTimeout time.Duration `default:"60s" env:"INGRESS_RESPONSE_HEADER_TIMEOUT" help:"For a backend to begin its answer."`
 	HalfClosedTimeout     time.Duration `default:"30s" env:"INGRESS_HALF_CLOSED_TIMEOUT" help:"For silence on a WebSocket or another upgraded connection of which one side has ended."`
+	WriteStallTimeout     time.Duration `default:"60s" env:"INGRESS_WRITE_STALL_TIMEOUT" help:"For a visitor who takes nothing of what is sent."`
+	MaxConnections        int           `default:"10000" env:"INGRESS_MAX_CONNECTIONS" help:"Connections of visitors at the same time, all together; beyond it the longest idle one makes room."`
+	MaxClientConnections  int           `default:"1000" env:"INGRESS_MAX_CLIENT_CONNECTIONS" help:"The same for one address (for IPv6, its /64), but for those of --trusted-proxies."`
 	ResolveTimeout        time.Duration `default:"5s" env:"INGRESS_RESOLVE_TIMEOUT" help:"For the platform to resolve an id."`
 	ShutdownTimeout       time.Duration `default:"30s" env:"INGRESS_SHUTDOWN_TIMEOUT" help:"For requests in flight when the program ends."`
 }
@@ -226,11 +229,32 @@ func checkPositive(durations []namedDuration) error {
 	return nil
 }
 
+// namedCount is a number, the flag that sets it and the least it can be.
+type namedCount struct {
+	flag         string
+	value, least int
+}
+
+func checkCounts(counts []namedCount) error {
+	for _, c := range counts {
+		if c.value < c.least {
+			return fmt.Errorf("%s: %d is too small; give %d or more", c.flag, c.value, c.least)
+		}
+	}
+	return nil
+}
+
 func (l *limits) validate() error {
 	if err := checkPositive([]namedDuration{
 		{"--read-header-timeout", l.ReadHeaderTimeout}, {"--keep-alive-timeout", l.KeepAliveTimeout}, {"--read-body-timeout", l.ReadBodyTimeout},
 		{"--dial-timeout", l.DialTimeout}, {"--response-header-timeout", l.ResponseHeaderTimeout}, {"--half-closed-timeout", l.HalfClosedTimeout},
+		{"--write-stall-timeout", l.WriteStallTimeout},
 		{"--resolve-timeout", l.ResolveTimeout}, {"--shutdown-timeout", l.ShutdownTimeout},
+	}); err != nil {
+		return err
+	}
+	if err := checkCounts([]namedCount{
+		{"--max-connections", l.MaxConnections, 1}, {"--max-client-connections", l.MaxClientConnections, 1},
 	}); err != nil {
 		return err
 	}

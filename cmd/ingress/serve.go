@@ -213,6 +213,7 @@ func (s *server) openEdge() error {
 			HeaderBytes: int(limits.MaxHeaderBytes), URLBytes: int(limits.MaxURLBytes), BodyBytes: int64(limits.MaxAPIBodyBytes),
 			UploadBytes: int64(s.config.Running.MaxSourceBytes),
 			ReadBody:    limits.ReadBodyTimeout, Resolve: limits.ResolveTimeout, HalfClosed: limits.HalfClosedTimeout,
+			WriteStall: limits.WriteStallTimeout, Connections: limits.MaxConnections, ClientConnections: limits.MaxClientConnections,
 		},
 		Logger:           s.log,
 		AccessLogEvery:   s.config.AccessLogEvery,

@@ -84,8 +84,15 @@ type Config struct {
 	Now func() time.Time
 }
 
-// Limits of one request. Streams have no limit on their whole duration.
+// Limits of one request, of connections and of backends. Streams have no limit on
+// their whole duration unless Request is set.
 type Limits struct {
+	// Connections bounds the connections open at the same time, and
+	// ClientConnections those of one address, an IPv6 client being its /64. Trusted
+	// proxies are bound by the first alone. Default 10,000 and 1,000.
+	Connections, ClientConnections int
+	// WriteStall is how long a visitor may take nothing of what is sent. Default 60 s.
+	WriteStall time.Duration
 	// ReadHeader is how long a client may take over a request's headers.
 	// Default 10 s.
 	ReadHeader time.Duration
@@ -121,16 +128,19 @@ const defaultHalfClosed = 30 * time.Second
 
 func (l Limits) withDefaults() Limits {
 	return Limits{
-		ReadHeader:  orDefault(l.ReadHeader, 10*time.Second),
-		Idle:        orDefault(l.Idle, 120*time.Second),
-		HeaderBytes: orDefault(l.HeaderBytes, 64<<10),
-		URLBytes:    orDefault(l.URLBytes, 16<<10),
-		BodyBytes:   orDefault(l.BodyBytes, 4<<20),
-		UploadBytes: orDefault(l.UploadBytes, 512<<20),
-		ReadBody:    orDefault(l.ReadBody, 30*time.Second),
-		Resolve:     orDefault(l.Resolve, 5*time.Second),
-		Patience:    orDefault(l.Patience, 3*time.Second),
-		HalfClosed:  orDefault(l.HalfClosed, defaultHalfClosed),
+		Connections:       orDefault(l.Connections, 10_000),
+		ClientConnections: orDefault(l.ClientConnections, 1_000),
+		WriteStall:        orDefault(l.WriteStall, time.Minute),
+		ReadHeader:        orDefault(l.ReadHeader, 10*time.Second),
+		Idle:              orDefault(l.Idle, 120*time.Second),
+		HeaderBytes:       orDefault(l.HeaderBytes, 64<<10),
+		URLBytes:          orDefault(l.URLBytes, 16<<10),
+		BodyBytes:         orDefault(l.BodyBytes, 4<<20),
+		UploadBytes:       orDefault(l.UploadBytes, 512<<20),
+		ReadBody:          orDefault(l.ReadBody, 30*time.Second),
+		Resolve:           orDefault(l.Resolve, 5*time.Second),
+		Patience:          orDefault(l.Patience, 3*time.Second),
+		HalfClosed:        orDefault(l.HalfClosed, defaultHalfClosed),
 	}
 }
 
@@ -142,7 +152,8 @@ func orDefault[T int | int64 | time.Duration](value, fallback T) T {
 }
 
 func (l Limits) check() error {
-	if min(l.ReadHeader, l.Idle, l.ReadBody, l.Resolve, l.Patience, l.HalfClosed) < 0 || min(int64(l.HeaderBytes), int64(l.URLBytes), l.BodyBytes, l.UploadBytes) < 0 {
+	if min(l.ReadHeader, l.Idle, l.ReadBody, l.Resolve, l.Patience, l.HalfClosed, l.WriteStall) < 0 ||
+		min(int64(l.HeaderBytes), int64(l.URLBytes), l.BodyBytes, l.UploadBytes, int64(l.Connections), int64(l.ClientConnections)) < 0 {
 		return fmt.Errorf("limits: %+v: a limit cannot be negative", l)
 	}
 	return nil

@@ -29,6 +29,7 @@ type Edge struct {
 	pages     *pages
 	metrics   *metrics
 	tunnels   *tunnels
+	conns     *connections
 	chain     http.Handler
 }
 
@@ -58,6 +59,10 @@ func New(config Config) (*Edge, error) {
 		return nil, err
 	}
 	if e.metrics, err = newMetrics(config.Metrics); err != nil {
+		return nil, err
+	}
+	e.conns = newConnections(config.Limits, e.from.trusts, e.logger, e.now)
+	if err := register(config.Metrics, e.conns.collectors()); err != nil {
 		return nil, err
 	}
 	e.proxy = newProxy(proxyConfig{

@@ -61,10 +61,19 @@ func (e *Edge) boundRest(w http.ResponseWriter, r *http.Request) {
 	if r.ContentLength == 0 || r.ProtoMajor != 1 {
 		return
 	}
-	recordOf(r).body.closeIfUnread(w.Header())
+	rec := recordOf(r)
+	rec.body.closeIfUnread(w.Header())
+	wait := e.config.Limits.ReadHeader
+	if rec.misunderstood() {
+		wait = min(wait, doubtTime)
+	}
 	// An error means that the writer is not net/http's, and has nothing to read.
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(e.config.Limits.ReadHeader))
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(wait))
 }
+
+// doubtTime is how long the rest of a request is awaited whose end is in doubt. It is
+// for the answer to arrive before the connection is reset, and not for the rest.
+const doubtTime = time.Second
 
 func (e *Edge) failureBody(r *http.Request, f *failure) (body []byte, contentType string) {
 	if !wantsJSON(r) {

@@ -251,6 +251,7 @@ func (j journey) write(out http.Header) {
 			}
 		}
 	}
+	dropLookalikes(out)
 	delete(out, "Forwarded")
 	delete(out, "X-Forwarded-For")
 	values := []string{j.visitor.host, j.visitor.scheme, "", ""} // one allocation for all four
@@ -258,6 +259,20 @@ func (j journey) write(out http.Header) {
 	if len(j.hops) > 0 {
 		values[2], values[3] = j.list(), j.elements()
 		out["X-Forwarded-For"], out["Forwarded"] = values[2:3:3], values[3:4:4]
+	}
+}
+
+// dropLookalikes takes out names with an underscore that servers which put headers
+// into environment variables (RFC 3875 4.1.18) would mix up with ours.
+func dropLookalikes(out http.Header) {
+	for name := range out {
+		if strings.IndexByte(name, '_') < 0 {
+			continue
+		}
+		same := http.CanonicalHeaderKey(strings.ReplaceAll(name, "_", "-"))
+		if same == "Forwarded" || strings.HasPrefix(same, "X-Forwarded-") {
+			delete(out, name)
+		}
 	}
 }
 

@@ -48,12 +48,16 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 		}),
 		caches: newCacheMetrics(),
 	}
-	for _, c := range []prometheus.Collector{m.requests, m.duration, m.resolve, m.sent, m.retries, m.inFlight, m.caches.asked, m.caches.lookups} {
+	return m, register(registerer, []prometheus.Collector{m.requests, m.duration, m.resolve, m.sent, m.retries, m.inFlight, m.caches.asked, m.caches.lookups})
+}
+
+func register(registerer prometheus.Registerer, all []prometheus.Collector) error {
+	for _, c := range all {
 		if err := registerer.Register(c); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return m, nil
+	return nil
 }
 
 func (m *metrics) observe(rec *record, res *response, took time.Duration) {

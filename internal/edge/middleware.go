@@ -23,9 +23,10 @@ func (e *Edge) recorded(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		expectTrailers(r)
 		rec := &record{started: e.now()}
+		rec.doubt, rec.framed = frontOf(r).begin(r)
 		rec.match = e.hosts.Load().route(r.Method, r.Host, r.URL.Path)
 		rec.route = rec.match.kind.String()
-		next.ServeHTTP(&response{ResponseWriter: w, tunnels: e.tunnels, last: framesUnsurely(r)}, withRecord(r, rec))
+		next.ServeHTTP(&response{ResponseWriter: w, tunnels: e.tunnels, last: framesUnsurely(r) || rec.misunderstood()}, withRecord(r, rec))
 	})
 }
 
@@ -118,11 +119,15 @@ func (e *Edge) answered(next handler) http.Handler {
 // (RFC 9112 3.2). Headers are limited by net/http, bodies where they are read.
 func (e *Edge) limited(next handler) handler {
 	return func(w http.ResponseWriter, r *http.Request) *failure {
+		if doubt := recordOf(r).doubt; doubt != "" {
+			return fail(http.StatusBadRequest, ReasonBadRequest, "The request can be understood in more than one way. "+doubt)
+		}
 		if len(r.RequestURI) > e.config.Limits.URLBytes {
 			return fail(http.StatusRequestURITooLong, ReasonURLTooLong,
 				fmt.Sprintf("The address is longer than the %d bytes allowed.", e.config.Limits.URLBytes))
 		}
 		if !hasPath(r) {
+			w.(*response).last = true
 			return fail(http.StatusBadRequest, ReasonBadRequest, "The request line names no path.")
 		}
 		return next(w, r)

@@ -237,6 +237,9 @@ func (p *proxy) unanswered(r *http.Request, h *hop, explain func(error) *failure
 	case h.answer.hijacked:
 		p.Logger.DebugContext(r.Context(), "upgraded connection failed", "backend", h.url.Host, "error", h.err)
 		return nil
+	case h.record.framed.doubt() != nil:
+		// The server has given the request up as well, by its context.
+		return bodyFailure(h.record.framed.doubt())
 	case h.body.failed() != nil:
 		if f := bodyFailure(h.body.failed()); f != nil {
 			return f

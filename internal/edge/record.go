@@ -14,14 +14,16 @@ import (
 type record struct {
 	journey // how the request came, and from whom
 	started time.Time
-	request []string // the request's id, as a header's values
-	route   string   // which of the routes answered, for logs and metrics
-	match   match    // what the router said
-	id      string   // the app's, function's or link's id; never a token
-	tenant  string   // who it belongs to, or whose key called the platform; empty when unknown
-	backend string   // host and port of the backend, or empty
-	reason  Reason   // why the ingress itself answered, or empty
-	cause   error    // the private cause behind reason
+	request []string    // the request's id, as a header's values
+	doubt   string      // what could be understood in two ways, or empty
+	framed  *framedBody // the body, when it comes in chunks over HTTP/1
+	route   string      // which of the routes answered, for logs and metrics
+	match   match       // what the router said
+	id      string      // the app's, function's or link's id; never a token
+	tenant  string      // who it belongs to, or whose key called the platform; empty when unknown
+	backend string      // host and port of the backend, or empty
+	reason  Reason      // why the ingress itself answered, or empty
+	cause   error       // the private cause behind reason
 	resolve time.Duration
 	queue   time.Duration // waiting for a start or for a turn
 	answer  time.Duration // from sending the request to the head of the backend's answer
@@ -30,6 +32,10 @@ type record struct {
 	retried   bool         // the request was sent to the backend a second time
 	body      *visitorBody // what is being sent to a backend, or nil
 }
+
+// misunderstood reports whether another reader may see another request in this one.
+// None behind it can be trusted.
+func (rec *record) misunderstood() bool { return rec.doubt != "" || rec.match.kind == routeBadHost }
 
 var errBrokeOff = errors.New("the answer broke off after it had begun")
 

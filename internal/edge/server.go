@@ -20,6 +20,8 @@ func NewServer(e *Edge) *Server {
 	limits := e.config.Limits
 	return &Server{edge: e, http: &http.Server{
 		Handler:           e,
+		ConnState:         e.connState,
+		ConnContext:       withFront,
 		ReadHeaderTimeout: limits.ReadHeader,
 		IdleTimeout:       limits.Idle,
 		MaxHeaderBytes:    limits.HeaderBytes,
@@ -35,10 +37,18 @@ func NewServer(e *Edge) *Server {
 // give it a listener from tls.NewListener that offers "h2" and "http/1.1". It may
 // be called for several listeners at once, and closes its own.
 func (s *Server) Serve(l net.Listener) error {
-	if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+	if err := s.http.Serve(newFrontListener(l, s)); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil
+}
+
+// connState keeps count, and lets go of connections that are not HTTP any more.
+func (e *Edge) connState(conn net.Conn, state http.ConnState) {
+	if c, ok := conn.(interface{ front() *frontConn }); ok && state == http.StateHijacked {
+		c.front().framer.stop()
+	}
+	e.conns.changed(conn, state)
 }
 
 // Shutdown stops accepting and lets the requests in flight finish, WebSockets

@@ -280,7 +280,7 @@ func TestRawRequestsThatMakeNoSense(t *testing.T) {
 		"CONNECT hello.app.test:443 HTTP/1.1\r\nHost: hello.app.test\r\n\r\n":                      "405",
 		"GET /" + strings.Repeat("a", 16<<10) + " HTTP/1.1\r\nHost: hello.app.test\r\n\r\n":        "414",
 		"GET / HTTP/1.1\r\nHost: hello.app.test\r\nX: " + strings.Repeat("a", 80<<10) + "\r\n\r\n": "431",
-		"GET http://evilapp.test/ HTTP/1.1\r\nHost: hello.app.test\r\n\r\n":                        "404",
+		"GET http://evilapp.test/ HTTP/1.1\r\nHost: hello.app.test\r\n\r\n":                        "400",
 		"GET / HTTP/1.1\r\nHost: evilapp.test\r\nX-Forwarded-Host: hello.app.test\r\n\r\n":         "404",
 		"nonsense\r\n\r\n": "400",
 	} {

@@ -1,0 +1,335 @@
+package edge
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// frontConn is a visitor's HTTP/1 connection. It follows the framing of what is
+// read, bounds how long a write may be blocked, and tells when it is closed.
+type frontConn struct {
+	net.Conn
+	framer  framer
+	stall   time.Duration // for a piece of an answer to be taken
+	place   *place
+	handled int // requests that came to the handler; one at a time does
+
+	mu    sync.Mutex
+	until time.Time // the deadline of writes that is set
+	ours  bool      // by us, and not by a handler
+}
+
+// piece is how much must be taken within the limit on stalled writes. It is
+// little, so that slow visitors keep getting what they wait for.
+const piece = 64 << 10
+
+// Read shows the framer each byte before net/http gets it. Once a body's end is in
+// doubt nothing more is read: net/http would wait for the rest of what it takes
+// for a chunk.
+func (c *frontConn) Read(p []byte) (int, error) {
+	if doubt := c.framer.doubtInBody(); doubt != "" {
+		return 0, errFraming(doubt)
+	}
+	n, err := c.Conn.Read(p)
+	c.framer.feed(p[:n])
+	return n, err
+}
+
+// Write fails when the visitor takes nothing for too long.
+func (c *frontConn) Write(p []byte) (written int, err error) {
+	for {
+		c.allowStall()
+		n, err := c.Conn.Write(p[:min(len(p), piece)])
+		written, p = written+n, p[n:]
+		if err != nil || len(p) == 0 {
+			return written, err
+		}
+	}
+}
+
+// ReadFrom keeps the system's ways of sending a file.
+func (c *frontConn) ReadFrom(src io.Reader) (written int64, err error) {
+	limited, ok := src.(*io.LimitedReader)
+	if !ok {
+		limited = &io.LimitedReader{R: src, N: 1<<63 - 1}
+	}
+	for limited.N > 0 {
+		c.allowStall()
+		part := &io.LimitedReader{R: limited.R, N: min(limited.N, piece)}
+		asked := part.N
+		n, err := io.Copy(c.Conn, part)
+		written += n
+		limited.N -= n
+		if err != nil || n < asked {
+			return written, err
+		}
+	}
+	return written, nil
+}
+
+// allowStall gives the next write its time. Setting a deadline costs, so one is
+// kept until an eighth of it is over, and a write has seven at least.
+func (c *frontConn) allowStall() {
+	if c.stall <= 0 {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.ours && !c.until.IsZero() {
+		return // a handler knows better
+	}
+	now := time.Now()
+	if c.ours && c.until.Sub(now) >= c.stall-c.stall/8 {
+		return
+	}
+	c.until, c.ours = now.Add(c.stall), true
+	_ = c.Conn.SetWriteDeadline(c.until) // a connection that has none fails by itself
+}
+
+// SetWriteDeadline lets a handler set its own. net/http takes it away after each
+// answer; ours may stay.
+func (c *frontConn) SetWriteDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ours && t.IsZero() {
+		return nil
+	}
+	c.until, c.ours = t, false
+	return c.Conn.SetWriteDeadline(t)
+}
+
+// SetDeadline sets both.
+func (c *frontConn) SetDeadline(t time.Time) error {
+	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
+}
+
+// CloseWrite ends our side; embedding hides that the connection can.
+func (c *frontConn) CloseWrite() error { return closeWrite(c.Conn) }
+
+// Close also gives the connection's place away.
+func (c *frontConn) Close() error {
+	c.place.leave()
+	return c.Conn.Close()
+}
+
+func (c *frontConn) front() *frontConn { return c }
+
+// secureFrontConn is a frontConn below which TLS has been agreed on. net/http asks
+// for the state; for one in the clear it must not be there to be asked for.
+type secureFrontConn struct {
+	*frontConn
+	state tls.ConnectionState
+}
+
+// ConnectionState is what net/http makes Request.TLS of.
+func (c *secureFrontConn) ConnectionState() tls.ConnectionState { return c.state }
+
+type frontKey struct{}
+
+// withFront lets the requests of a connection find it.
+func withFront(ctx context.Context, conn net.Conn) context.Context {
+	if c, ok := conn.(interface{ front() *frontConn }); ok {
+		return context.WithValue(ctx, frontKey{}, c.front())
+	}
+	return ctx
+}
+
+// frontOf returns the HTTP/1 connection a request came by, or nil.
+func frontOf(r *http.Request) *frontConn {
+	c, _ := r.Context().Value(frontKey{}).(*frontConn)
+	return c
+}
+
+// begin counts a request in and returns what is doubtful in its head, if
+// anything. A body whose framing is looked at while it comes is wrapped.
+func (c *frontConn) begin(r *http.Request) (doubt string, body *framedBody) {
+	if c == nil {
+		return "", nil
+	}
+	request := c.handled
+	c.handled++
+	if len(r.TransferEncoding) > 0 {
+		body = &framedBody{ReadCloser: r.Body, framer: &c.framer, request: request}
+		r.Body = body
+	}
+	return c.framer.headDoubt(request), body
+}
+
+// framedBody is a body in chunks, which fails as soon as its framing is doubtful.
+type framedBody struct {
+	io.ReadCloser
+	framer  *framer
+	request int
+}
+
+// errFraming is what is wrong with a body's framing, for the log.
+type errFraming string
+
+// Error implements error.
+func (e errFraming) Error() string { return "the body's framing is in doubt: " + string(e) }
+
+// Read implements io.Reader.
+func (b *framedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if doubt := b.doubt(); doubt != nil {
+		return 0, doubt
+	}
+	return n, err
+}
+
+// doubt returns what is doubtful, if anything. A nil body is no body in chunks.
+func (b *framedBody) doubt() error {
+	if b == nil {
+		return nil
+	}
+	if doubt := b.framer.bodyDoubt(b.request); doubt != "" {
+		return errFraming(doubt)
+	}
+	return nil
+}
+
+// frontListener gives net/http the connections that may come in: HTTP/1 as
+// frontConns, HTTP/2 as it is. Which of them TLS has agreed on is known after the
+// handshake only, which a goroutine waits for, and no longer.
+type frontListener struct {
+	net.Listener
+	server    *Server
+	handshake time.Duration
+	ctx       context.Context // ends with Close
+	cancel    context.CancelFunc
+	arrived   chan net.Conn
+	failed    chan error
+	closing   sync.Once
+	closeErr  error
+	pending   sync.WaitGroup
+	begun     atomic.Bool
+}
+
+func newFrontListener(l net.Listener, s *Server) *frontListener {
+	f := &frontListener{
+		Listener: l, server: s, handshake: s.edge.config.Limits.ReadHeader,
+		arrived: make(chan net.Conn), failed: make(chan error, 1),
+	}
+	f.ctx, f.cancel = context.WithCancel(context.Background())
+	return f
+}
+
+// Accept implements net.Listener.
+func (l *frontListener) Accept() (net.Conn, error) {
+	if l.begun.CompareAndSwap(false, true) {
+		l.pending.Add(1)
+		go l.accept()
+	}
+	select {
+	case c := <-l.arrived:
+		return c, nil
+	case err := <-l.failed:
+		return nil, err
+	case <-l.ctx.Done():
+		return nil, net.ErrClosed
+	}
+}
+
+// accept takes what comes, until the listener fails for good.
+func (l *frontListener) accept() {
+	defer l.pending.Done()
+	for {
+		conn, err := l.Listener.Accept()
+		if err != nil {
+			select {
+			case l.failed <- err:
+			case <-l.ctx.Done():
+				return
+			}
+			var passing net.Error
+			if errors.As(err, &passing) && passing.Temporary() { //nolint:staticcheck // as net/http, which waits before it asks again
+				continue
+			}
+			return
+		}
+		l.welcome(conn)
+	}
+}
+
+func (l *frontListener) welcome(conn net.Conn) {
+	place := l.server.edge.conns.admit(conn)
+	if place == nil {
+		return
+	}
+	secure, ok := conn.(*tls.Conn)
+	if !ok {
+		l.hand(l.server.newFrontConn(conn, place))
+		return
+	}
+	l.pending.Add(1)
+	go func() {
+		defer l.pending.Done()
+		l.agree(secure, place)
+	}()
+}
+
+// agree waits for the handshake. What fails there is for the server's own log.
+func (l *frontListener) agree(conn *tls.Conn, place *place) {
+	ctx, cancel := context.WithTimeout(l.ctx, l.handshake)
+	defer cancel()
+	if err := conn.HandshakeContext(ctx); err != nil {
+		l.server.edge.logger.Debug("TLS handshake failed", "client", conn.RemoteAddr().String(), "error", err)
+		refusePlain(err)
+		_ = conn.NetConn().Close() // there is nobody to say goodbye to
+		place.leave()
+		return
+	}
+	state := conn.ConnectionState()
+	if state.NegotiatedProtocol == "h2" {
+		l.hand(conn)
+		return
+	}
+	l.hand(&secureFrontConn{l.server.newFrontConn(conn, place), state})
+}
+
+// refusePlain answers a visitor who speaks HTTP in the clear where TLS is spoken,
+// which a handshake's alert would not explain.
+func refusePlain(err error) {
+	var header tls.RecordHeaderError
+	if !errors.As(err, &header) || header.Conn == nil {
+		return
+	}
+	switch string(header.RecordHeader[:]) {
+	case "GET /", "HEAD ", "POST ", "PUT /", "OPTIO":
+		_ = header.Conn.SetWriteDeadline(time.Now().Add(time.Second)) // it need not be read
+		_, _ = io.WriteString(header.Conn, "HTTP/1.0 400 Bad Request\r\nConnection: close\r\n\r\nThis address speaks HTTPS.\n")
+	}
+}
+
+func (l *frontListener) hand(conn net.Conn) {
+	select {
+	case l.arrived <- conn:
+	case <-l.ctx.Done():
+		_ = conn.Close()
+		l.server.edge.conns.gone(conn)
+	}
+}
+
+// Close implements net.Listener. It waits for handshakes, which it ends.
+func (l *frontListener) Close() error {
+	l.closing.Do(func() {
+		l.cancel()
+		l.closeErr = l.Listener.Close()
+		l.pending.Wait()
+	})
+	return l.closeErr
+}
+
+func (s *Server) newFrontConn(conn net.Conn, place *place) *frontConn {
+	limits := s.edge.config.Limits
+	c := &frontConn{Conn: conn, stall: limits.WriteStall, place: place}
+	c.framer.maxLine = limits.HeaderBytes + lineSlack
+	return c
+}
