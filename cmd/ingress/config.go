@@ -77,6 +77,8 @@ type limits struct {
 	WriteStallTimeout     time.Duration `default:"60s" env:"INGRESS_WRITE_STALL_TIMEOUT" help:"For a visitor who takes nothing of what is sent."`
 	MaxConnections        int           `default:"10000" env:"INGRESS_MAX_CONNECTIONS" help:"Connections of visitors at the same time, all together; beyond it the longest idle one makes room."`
 	MaxClientConnections  int           `default:"1000" env:"INGRESS_MAX_CLIENT_CONNECTIONS" help:"The same for one address (for IPv6, its /64), but for those of --trusted-proxies."`
+	BackendMaxRequests    int           `default:"1000" env:"INGRESS_BACKEND_MAX_REQUESTS" help:"Requests that one registered or remote backend answers at the same time; 0 for any number."`
+	BackendQueue          int           `default:"100" env:"INGRESS_BACKEND_QUEUE" help:"Requests that wait for that, 3 s at most; beyond it, 503."`
 	ResolveTimeout        time.Duration `default:"5s" env:"INGRESS_RESOLVE_TIMEOUT" help:"For the platform to resolve an id."`
 	ShutdownTimeout       time.Duration `default:"30s" env:"INGRESS_SHUTDOWN_TIMEOUT" help:"For requests in flight when the program ends."`
 }
@@ -255,6 +257,7 @@ func (l *limits) validate() error {
 	}
 	if err := checkCounts([]namedCount{
 		{"--max-connections", l.MaxConnections, 1}, {"--max-client-connections", l.MaxClientConnections, 1},
+		{"--backend-max-requests", l.BackendMaxRequests, 0}, {"--backend-queue", l.BackendQueue, 0},
 	}); err != nil {
 		return err
 	}

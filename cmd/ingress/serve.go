@@ -214,6 +214,7 @@ func (s *server) openEdge() error {
 			UploadBytes: int64(s.config.Running.MaxSourceBytes),
 			ReadBody:    limits.ReadBodyTimeout, Resolve: limits.ResolveTimeout, HalfClosed: limits.HalfClosedTimeout,
 			WriteStall: limits.WriteStallTimeout, Connections: limits.MaxConnections, ClientConnections: limits.MaxClientConnections,
+			BackendRequests: orNone(limits.BackendMaxRequests), BackendQueue: orNone(limits.BackendQueue),
 		},
 		Logger:           s.log,
 		AccessLogEvery:   s.config.AccessLogEvery,
@@ -236,6 +237,14 @@ func (s *server) openEdge() error {
 	s.front = edge.NewServer(s.edge)
 	s.settings.apply = func(a *addresses) error { return s.edge.SetHosts(a.edgeHosts()) }
 	return nil
+}
+
+// orNone is a number as the data plane wants it, where 0 means its default.
+func orNone(n int) int {
+	if n == 0 {
+		return -1
+	}
+	return n
 }
 
 // openAdmin serves the admin listener and the control socket.

@@ -91,6 +91,12 @@ type Limits struct {
 	// ClientConnections those of one address, an IPv6 client being its /64. Trusted
 	// proxies are bound by the first alone. Default 10,000 and 1,000.
 	Connections, ClientConnections int
+	// BackendRequests bounds what one backend that is not managed answers at the same
+	// time, upgraded connections left out, and BackendQueue how many requests wait for
+	// that, each for BackendWait at most; beyond it, 503. A negative one is no limit,
+	// and no queue. Defaults 1,000, 100 and 3 s.
+	BackendRequests, BackendQueue int
+	BackendWait                   time.Duration
 	// WriteStall is how long a visitor may take nothing of what is sent. Default 60 s.
 	WriteStall time.Duration
 	// ReadHeader is how long a client may take over a request's headers.
@@ -130,6 +136,9 @@ func (l Limits) withDefaults() Limits {
 	return Limits{
 		Connections:       orDefault(l.Connections, 10_000),
 		ClientConnections: orDefault(l.ClientConnections, 1_000),
+		BackendRequests:   orDefault(l.BackendRequests, 1_000),
+		BackendQueue:      orDefault(l.BackendQueue, 100),
+		BackendWait:       orDefault(l.BackendWait, 3*time.Second),
 		WriteStall:        orDefault(l.WriteStall, time.Minute),
 		ReadHeader:        orDefault(l.ReadHeader, 10*time.Second),
 		Idle:              orDefault(l.Idle, 120*time.Second),
@@ -152,7 +161,7 @@ func orDefault[T int | int64 | time.Duration](value, fallback T) T {
 }
 
 func (l Limits) check() error {
-	if min(l.ReadHeader, l.Idle, l.ReadBody, l.Resolve, l.Patience, l.HalfClosed, l.WriteStall) < 0 ||
+	if min(l.ReadHeader, l.Idle, l.ReadBody, l.Resolve, l.Patience, l.HalfClosed, l.WriteStall, l.BackendWait) < 0 ||
 		min(int64(l.HeaderBytes), int64(l.URLBytes), l.BodyBytes, l.UploadBytes, int64(l.Connections), int64(l.ClientConnections)) < 0 {
 		return fmt.Errorf("limits: %+v: a limit cannot be negative", l)
 	}

@@ -145,9 +145,13 @@ func TestTrustedProxiesHaveNoLimitOfTheirOwn(t *testing.T) {
 	}
 }
 
-func TestUpgradedConnectionsKeepTheirPlace(t *testing.T) {
-	r := newRig(t, nil, func(c *Config) { c.Limits.Connections = 1 })
-	r.backends["hello"] = backend(t, func(w http.ResponseWriter, _ *http.Request) {
+// echoing is a backend that speaks a protocol in which all is said twice, if asked
+// for it, and answers otherwise.
+func echoing(t *testing.T) Backend {
+	return backend(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Upgrade") == "" {
+			return
+		}
 		conn, _, err := http.NewResponseController(w).Hijack()
 		if err != nil {
 			t.Error(err)
@@ -157,14 +161,26 @@ func TestUpgradedConnectionsKeepTheirPlace(t *testing.T) {
 		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
 		_, _ = io.Copy(conn, conn)
 	})
-	conn := dial(t, r.addr)
-	if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: hello.app.test\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n"); err != nil {
-		t.Fatal(err)
+}
+
+// upgrade opens a connection to an echoing backend.
+func (r *rig) upgrade(host string) (net.Conn, *bufio.Reader) {
+	r.t.Helper()
+	conn := dial(r.t, r.addr)
+	if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: "+host+"\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n"); err != nil {
+		r.t.Fatal(err)
 	}
 	in := bufio.NewReader(conn)
 	if res, err := http.ReadResponse(in, nil); err != nil || res.StatusCode != http.StatusSwitchingProtocols {
-		t.Fatalf("%v, %v", res, err)
+		r.t.Fatalf("%v, %v", res, err)
 	}
+	return conn, in
+}
+
+func TestUpgradedConnectionsKeepTheirPlace(t *testing.T) {
+	r := newRig(t, nil, func(c *Config) { c.Limits.Connections = 1 })
+	r.backends["hello"] = echoing(t)
+	conn, in := r.upgrade("hello.app.test")
 	eventually(t, "it is upgraded", func() bool { return r.connections(connUpgraded) == 1 })
 	wantClosed(t, dial(t, r.addr))
 	// What is no HTTP passes as it is, whatever it looks like.

@@ -30,6 +30,7 @@ type Edge struct {
 	metrics   *metrics
 	tunnels   *tunnels
 	conns     *connections
+	guards    *guards
 	chain     http.Handler
 }
 
@@ -62,7 +63,8 @@ func New(config Config) (*Edge, error) {
 		return nil, err
 	}
 	e.conns = newConnections(config.Limits, e.from.trusts, e.logger, e.now)
-	if err := register(config.Metrics, e.conns.collectors()); err != nil {
+	e.guards = newGuards(config.Limits, e.logger, e.now)
+	if err := register(config.Metrics, append(e.conns.collectors(), e.guards.collectors()...)); err != nil {
 		return nil, err
 	}
 	e.proxy = newProxy(proxyConfig{

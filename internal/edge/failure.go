@@ -28,6 +28,8 @@ const (
 	ReasonBackendForbidden  Reason = "backend_forbidden"   // the address rules forbid dialling it
 	ReasonBackendTimeout    Reason = "backend_timeout"     // connected, but no answer in time
 	ReasonBackendBroken     Reason = "backend_broken"      // it answered, but not in HTTP, or hung up
+	ReasonBackendEjected    Reason = "backend_ejected"     // it could not be reached several times, and is left alone for a moment
+	ReasonBackendBusy       Reason = "backend_busy"        // it has as many requests as it may have at once
 	ReasonClientGone        Reason = "client_gone"         // the visitor left before the end of the answer; only ever in the log
 	ReasonLoop              Reason = "loop"                // the request came through here before
 	ReasonVerifyFailed      Reason = "verification_failed" // the token of the link is not good

@@ -23,6 +23,7 @@ import (
 type target struct {
 	Backend
 	Lease *Lease // set for Managed backends only; serve releases it
+	pass  *pass  // set for all others; serve has it leave
 }
 
 // proxyConfig is what the proxy is made of.
@@ -94,6 +95,7 @@ type hop struct {
 	response  func(*http.Response) // and to the answer
 	early     func(http.Header)    // and to the headers of a 1xx, or nil
 	record    *record
+	pass      *pass
 	answer    *answer
 	body      *visitorBody
 	err       error // why there is no answer
@@ -111,6 +113,7 @@ func (p *proxy) serve(w http.ResponseWriter, r *http.Request, t target) *failure
 	if t.Lease != nil && t.Lease.Release != nil {
 		defer t.Lease.Release()
 	}
+	defer t.pass.leave()
 	if f := p.refuseLoop(r); f != nil {
 		return f
 	}
@@ -127,6 +130,7 @@ func (p *proxy) newHop(r *http.Request, t target) *hop {
 		node:    p.Node,
 		now:     p.Now,
 		record:  recordOf(r),
+		pass:    t.pass,
 		request: func(header http.Header) { withholdKeys(header, p.IsPlatformKey) },
 		early:   func(header http.Header) { confineCookies(header, p.TenantDomains()) },
 	}
@@ -311,6 +315,12 @@ func isDial(err error) bool {
 	return errors.As(err, &network) && network.Op == "dial" || errors.As(err, &name)
 }
 
+// isMissed reports whether the backend is to blame for there being no connection.
+func isMissed(err error) bool {
+	var forbidden *upstream.ForbiddenError
+	return isDial(err) && !errors.As(err, &forbidden)
+}
+
 // rewrite makes the outgoing request. ReverseProxy has already removed hop-by-hop
 // headers and those that say who came.
 func rewrite(pr *httputil.ProxyRequest) {
@@ -392,14 +402,19 @@ func (hopTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	res, err := h.transport.RoundTrip(r)
 	h.record.answer = h.now().Sub(begin)
 	if err != nil {
+		if r.Context().Err() == nil && isMissed(err) {
+			h.pass.missed()
+		}
 		return nil, err
 	}
+	h.pass.reached()
 	if res.StatusCode < 100 {
 		_ = res.Body.Close() // nobody will read it
 		return nil, fmt.Errorf("the backend answered with the status %03d", res.StatusCode)
 	}
 	h.response(res)
 	if res.StatusCode == http.StatusSwitchingProtocols {
+		h.pass.leave()              // a WebSocket may stay for days
 		res.Header.Del(errorHeader) // as response.WriteHeader, which never sees this one
 	}
 	h.answer.prepare(res)

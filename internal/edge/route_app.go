@@ -52,6 +52,13 @@ func (e *Edge) serveTenant(w http.ResponseWriter, r *http.Request, cache *resolv
 		}
 		t.Lease = &lease
 		rec.coldStart = lease.ColdStart
+	} else {
+		pass, failed := e.guards.enter(r.Context(), backend.URL.Host)
+		if failed != nil {
+			rec.backend = backend.URL.Host
+			return failed
+		}
+		t.pass = pass // serve has it leave
 	}
 	return e.proxy.serve(w, r, t)
 }
