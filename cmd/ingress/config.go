@@ -68,12 +68,15 @@ type limits struct {
 	ReadHeaderTimeout     time.Duration `default:"10s" env:"INGRESS_READ_HEADER_TIMEOUT" help:"For a client to send its request headers."`
 	KeepAliveTimeout      time.Duration `default:"120s" env:"INGRESS_KEEP_ALIVE_TIMEOUT" help:"For a keep-alive connection without requests."`
 	MaxHeaderBytes        byteSize      `default:"64KiB" env:"INGRESS_MAX_HEADER_BYTES" help:"For all request headers together."`
+	MaxHeaders            int           `default:"200" env:"INGRESS_MAX_HEADERS" help:"Request headers, by their number."`
 	MaxURLBytes           byteSize      `name:"max-url-bytes" default:"16KiB" env:"INGRESS_MAX_URL_BYTES" help:"For path and query."`
 	MaxAPIBodyBytes       byteSize      `name:"max-api-body-bytes" default:"4MiB" env:"INGRESS_MAX_API_BODY_BYTES" help:"For a request body on /api and /v1. Apps and functions have no limit."`
 	ReadBodyTimeout       time.Duration `default:"30s" env:"INGRESS_READ_BODY_TIMEOUT" help:"For a request body on /api and /v1, and a second more for each 16 KiB of it."`
 	DialTimeout           time.Duration `default:"3s" env:"INGRESS_DIAL_TIMEOUT" help:"For a connection to a backend."`
 	ResponseHeaderTimeout time.Duration `default:"60s" env:"INGRESS_RESPONSE_HEADER_TIMEOUT" help:"For a backend to begin its answer."`
 	HalfClosedTimeout     time.Duration `default:"30s" env:"INGRESS_HALF_CLOSED_TIMEOUT" help:"For silence on a WebSocket or another upgraded connection of which one side has ended."`
+	RequestTimeout        time.Duration `default:"0s" env:"INGRESS_REQUEST_TIMEOUT" help:"For a request in all, WebSockets and other upgraded connections left out; 0 for none."`
+	BodyStallTimeout      time.Duration `default:"60s" env:"INGRESS_BODY_STALL_TIMEOUT" help:"For a visitor who sends nothing of a request body to an app or a function, until the answer begins."`
 	WriteStallTimeout     time.Duration `default:"60s" env:"INGRESS_WRITE_STALL_TIMEOUT" help:"For a visitor who takes nothing of what is sent."`
 	MaxConnections        int           `default:"10000" env:"INGRESS_MAX_CONNECTIONS" help:"Connections of visitors at the same time, all together; beyond it the longest idle one makes room."`
 	MaxClientConnections  int           `default:"1000" env:"INGRESS_MAX_CLIENT_CONNECTIONS" help:"The same for one address (for IPv6, its /64), but for those of --trusted-proxies."`
@@ -250,12 +253,16 @@ func (l *limits) validate() error {
 	if err := checkPositive([]namedDuration{
 		{"--read-header-timeout", l.ReadHeaderTimeout}, {"--keep-alive-timeout", l.KeepAliveTimeout}, {"--read-body-timeout", l.ReadBodyTimeout},
 		{"--dial-timeout", l.DialTimeout}, {"--response-header-timeout", l.ResponseHeaderTimeout}, {"--half-closed-timeout", l.HalfClosedTimeout},
-		{"--write-stall-timeout", l.WriteStallTimeout},
+		{"--write-stall-timeout", l.WriteStallTimeout}, {"--body-stall-timeout", l.BodyStallTimeout},
 		{"--resolve-timeout", l.ResolveTimeout}, {"--shutdown-timeout", l.ShutdownTimeout},
 	}); err != nil {
 		return err
 	}
+	if l.RequestTimeout < 0 {
+		return fmt.Errorf("--request-timeout: %v must not be less than 0", l.RequestTimeout)
+	}
 	if err := checkCounts([]namedCount{
+		{"--max-headers", l.MaxHeaders, 10},
 		{"--max-connections", l.MaxConnections, 1}, {"--max-client-connections", l.MaxClientConnections, 1},
 		{"--backend-max-requests", l.BackendMaxRequests, 0}, {"--backend-queue", l.BackendQueue, 0},
 	}); err != nil {

@@ -213,6 +213,7 @@ func (s *server) openEdge() error {
 			HeaderBytes: int(limits.MaxHeaderBytes), URLBytes: int(limits.MaxURLBytes), BodyBytes: int64(limits.MaxAPIBodyBytes),
 			UploadBytes: int64(s.config.Running.MaxSourceBytes),
 			ReadBody:    limits.ReadBodyTimeout, Resolve: limits.ResolveTimeout, HalfClosed: limits.HalfClosedTimeout,
+			Headers: limits.MaxHeaders, Request: limits.RequestTimeout, BodyStall: limits.BodyStallTimeout,
 			WriteStall: limits.WriteStallTimeout, Connections: limits.MaxConnections, ClientConnections: limits.MaxClientConnections,
 			BackendRequests: orNone(limits.BackendMaxRequests), BackendQueue: orNone(limits.BackendQueue),
 		},

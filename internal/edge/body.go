@@ -12,13 +12,16 @@ import (
 // own. A nil one is no body.
 type visitorBody struct {
 	io.ReadCloser
-	mu  sync.Mutex
-	err error
+	watch *watchdog // for a visitor who stops sending, until the answer begins
+	mu    sync.Mutex
+	err   error
 }
 
 // Read implements io.Reader.
 func (b *visitorBody) Read(p []byte) (int, error) {
+	b.watch.begin()
 	n, err := b.ReadCloser.Read(p)
+	b.watch.end()
 	if err != nil {
 		b.mu.Lock()
 		b.err = cmp.Or(b.err, err)
@@ -36,6 +39,17 @@ func (b *visitorBody) ended() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.err
+}
+
+// stalled reports whether the visitor stopped sending.
+func (b *visitorBody) stalled() bool { return b != nil && b.watch.hasBitten() }
+
+// mayRest lets the visitor pause. Who has begun to answer, or has answered, waits
+// for nothing.
+func (b *visitorBody) mayRest() {
+	if b != nil {
+		b.watch.leave()
+	}
 }
 
 // failed returns the error that ended the body early, or nil.

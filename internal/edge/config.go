@@ -97,6 +97,15 @@ type Limits struct {
 	// and no queue. Defaults 1,000, 100 and 3 s.
 	BackendRequests, BackendQueue int
 	BackendWait                   time.Duration
+	// Headers bounds the headers of a request, by their number; beyond it, 431.
+	// Default 200.
+	Headers int
+	// Request is how long a request may take in all, upgraded connections left out;
+	// beyond it, 504. Zero is no limit.
+	Request time.Duration
+	// BodyStall is how long a visitor may send nothing of a body for an app or a
+	// function, before the answer begins; beyond it, 408. Default 60 s.
+	BodyStall time.Duration
 	// WriteStall is how long a visitor may take nothing of what is sent. Default 60 s.
 	WriteStall time.Duration
 	// ReadHeader is how long a client may take over a request's headers.
@@ -139,6 +148,9 @@ func (l Limits) withDefaults() Limits {
 		BackendRequests:   orDefault(l.BackendRequests, 1_000),
 		BackendQueue:      orDefault(l.BackendQueue, 100),
 		BackendWait:       orDefault(l.BackendWait, 3*time.Second),
+		Headers:           orDefault(l.Headers, 200),
+		Request:           l.Request,
+		BodyStall:         orDefault(l.BodyStall, time.Minute),
 		WriteStall:        orDefault(l.WriteStall, time.Minute),
 		ReadHeader:        orDefault(l.ReadHeader, 10*time.Second),
 		Idle:              orDefault(l.Idle, 120*time.Second),
@@ -161,8 +173,8 @@ func orDefault[T int | int64 | time.Duration](value, fallback T) T {
 }
 
 func (l Limits) check() error {
-	if min(l.ReadHeader, l.Idle, l.ReadBody, l.Resolve, l.Patience, l.HalfClosed, l.WriteStall, l.BackendWait) < 0 ||
-		min(int64(l.HeaderBytes), int64(l.URLBytes), l.BodyBytes, l.UploadBytes, int64(l.Connections), int64(l.ClientConnections)) < 0 {
+	if min(l.ReadHeader, l.Idle, l.ReadBody, l.Resolve, l.Patience, l.HalfClosed, l.WriteStall, l.BackendWait, l.Request, l.BodyStall) < 0 ||
+		min(int64(l.HeaderBytes), int64(l.URLBytes), l.BodyBytes, l.UploadBytes, int64(l.Headers), int64(l.Connections), int64(l.ClientConnections)) < 0 {
 		return fmt.Errorf("limits: %+v: a limit cannot be negative", l)
 	}
 	return nil

@@ -33,7 +33,7 @@ func (e *Edge) render(w http.ResponseWriter, r *http.Request, f *failure) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("X-Robots-Tag", "noindex")
 	h.Set("Content-Length", strconv.Itoa(len(body)))
-	e.boundRest(w, r)
+	e.boundRest(w, r, f)
 	if f.allow != "" {
 		h.Set("Allow", f.allow)
 	}
@@ -57,22 +57,23 @@ func (e *Edge) render(w http.ResponseWriter, r *http.Request, f *failure) {
 
 // boundRest limits how long the rest of the request's body may take. The server
 // reads some of it before it sends the answer, however slowly it comes.
-func (e *Edge) boundRest(w http.ResponseWriter, r *http.Request) {
+func (e *Edge) boundRest(w http.ResponseWriter, r *http.Request, f *failure) {
 	if r.ContentLength == 0 || r.ProtoMajor != 1 {
 		return
 	}
 	rec := recordOf(r)
 	rec.body.closeIfUnread(w.Header())
 	wait := e.config.Limits.ReadHeader
-	if rec.misunderstood() {
+	if rec.misunderstood() || f.reason == ReasonBodyTooSlow {
 		wait = min(wait, doubtTime)
 	}
 	// An error means that the writer is not net/http's, and has nothing to read.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(wait))
 }
 
-// doubtTime is how long the rest of a request is awaited whose end is in doubt. It is
-// for the answer to arrive before the connection is reset, and not for the rest.
+// doubtTime is how long the rest of a request is awaited whose end is in doubt, or
+// did not come in time. It is for the answer to arrive before the connection is
+// reset, and not for the rest.
 const doubtTime = time.Second
 
 func (e *Edge) failureBody(r *http.Request, f *failure) (body []byte, contentType string) {

@@ -20,8 +20,10 @@ const (
 	ReasonUnknownLink       Reason = "unknown_link"        // no such link
 	ReasonMethodNotAllowed  Reason = "method_not_allowed"  // the route exists, the method does not
 	ReasonURLTooLong        Reason = "url_too_long"        // beyond the limit on URLs
+	ReasonTooManyHeaders    Reason = "too_many_headers"    // beyond the limit on their number
+	ReasonRequestTimeout    Reason = "request_timeout"     // it took longer than a request may in all
 	ReasonBodyTooLarge      Reason = "body_too_large"      // beyond the limit on /api and /v1
-	ReasonBodyTooSlow       Reason = "body_too_slow"       // it stopped coming, on /api and /v1
+	ReasonBodyTooSlow       Reason = "body_too_slow"       // it stopped coming
 	ReasonDeploying         Reason = "deploying"           // it exists and is not ready yet
 	ReasonPlatformDown      Reason = "platform_down"       // the platform could not tell
 	ReasonBackendRefused    Reason = "backend_refused"     // no connection to the backend

@@ -1,9 +1,12 @@
 package edge
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"runtime/debug"
+	"time"
 )
 
 // newChain is the way of every request, outermost first.
@@ -14,7 +17,8 @@ func (e *Edge) newChain() http.Handler {
 			e.recovered(
 				e.forwarded(
 					e.answered(
-						e.limited(next))))))
+						e.timed(
+							e.limited(next)))))))
 }
 
 // recorded makes the record the other stages fill in, and wraps the response so
@@ -26,7 +30,7 @@ func (e *Edge) recorded(next http.Handler) http.Handler {
 		rec.doubt, rec.framed = frontOf(r).begin(r)
 		rec.match = e.hosts.Load().route(r.Method, r.Host, r.URL.Path)
 		rec.route = rec.match.kind.String()
-		next.ServeHTTP(&response{ResponseWriter: w, tunnels: e.tunnels, last: framesUnsurely(r) || rec.misunderstood()}, withRecord(r, rec))
+		next.ServeHTTP(&response{ResponseWriter: w, tunnels: e.tunnels, last: framesUnsurely(r) || rec.misunderstood(), watch: watchWrites(w, r, e.config.Limits.WriteStall)}, withRecord(r, rec))
 	})
 }
 
@@ -122,6 +126,10 @@ func (e *Edge) limited(next handler) handler {
 		if doubt := recordOf(r).doubt; doubt != "" {
 			return fail(http.StatusBadRequest, ReasonBadRequest, "The request can be understood in more than one way. "+doubt)
 		}
+		if n := headerLines(r); n > e.config.Limits.Headers {
+			return fail(http.StatusRequestHeaderFieldsTooLarge, ReasonTooManyHeaders,
+				fmt.Sprintf("The request has more than the %d headers allowed.", e.config.Limits.Headers))
+		}
 		if len(r.RequestURI) > e.config.Limits.URLBytes {
 			return fail(http.StatusRequestURITooLong, ReasonURLTooLong,
 				fmt.Sprintf("The address is longer than the %d bytes allowed.", e.config.Limits.URLBytes))
@@ -132,6 +140,47 @@ func (e *Edge) limited(next handler) handler {
 		}
 		return next(w, r)
 	}
+}
+
+// headerLines counts the headers as they were sent, the one that names the host
+// included.
+func headerLines(r *http.Request) int {
+	n := 1
+	for _, values := range r.Header {
+		n += len(values)
+	}
+	return n
+}
+
+// errRequestTimeout is why a request that took too long in all was given up.
+var errRequestTimeout = errors.New("the request took longer than it may in all")
+
+// timed bounds a request as a whole, if there is such a limit. A connection that
+// is taken over, such as a WebSocket, is no request any more.
+func (e *Edge) timed(next handler) handler {
+	limit := e.config.Limits.Request
+	if limit <= 0 {
+		return next
+	}
+	return func(w http.ResponseWriter, r *http.Request) *failure {
+		ctx, cancel := context.WithCancelCause(r.Context())
+		defer cancel(nil)
+		timer := time.AfterFunc(limit, func() { cancel(errRequestTimeout) })
+		defer timer.Stop()
+		w.(*response).upgraded = func() { timer.Stop() }
+		defer recordOf(r).noteTimeout(ctx)
+		f := next(w, r.WithContext(ctx))
+		if f != nil && context.Cause(ctx) == errRequestTimeout { //nolint:errorlint // it is never wrapped
+			return requestTimeout(f)
+		}
+		return f
+	}
+}
+
+func requestTimeout(cause error) *failure {
+	f := fail(http.StatusGatewayTimeout, ReasonRequestTimeout, "The request took longer than it may in all.")
+	f.cause = cause
+	return f
 }
 
 // hasPath reports whether the target has a path. OPTIONS may ask about a host as a

@@ -45,6 +45,9 @@ type proxyConfig struct {
 	// HalfClosed is how long the open half of an upgraded connection may be silent
 	// once the other has ended. Zero means 30 s.
 	HalfClosed time.Duration
+	// BodyStall is how long the visitor of an app or a function may send nothing of a
+	// body before the answer begins. Zero is no limit.
+	BodyStall time.Duration
 	// Logger gets what went wrong after an answer had begun. Nil discards.
 	Logger *slog.Logger
 }
@@ -98,7 +101,8 @@ type hop struct {
 	pass      *pass
 	answer    *answer
 	body      *visitorBody
-	err       error // why there is no answer
+	stall     time.Duration // for the visitor to send more of it; zero is no limit
+	err       error         // why there is no answer
 }
 
 type hopKey struct{}
@@ -131,6 +135,7 @@ func (p *proxy) newHop(r *http.Request, t target) *hop {
 		now:     p.Now,
 		record:  recordOf(r),
 		pass:    t.pass,
+		stall:   p.BodyStall,
 		request: func(header http.Header) { withholdKeys(header, p.IsPlatformKey) },
 		early:   func(header http.Header) { confineCookies(header, p.TenantDomains()) },
 	}
@@ -210,7 +215,8 @@ func (p *proxy) send(w http.ResponseWriter, r *http.Request, h *hop, explain fun
 	ctx := upstream.WithRetryNotice(r.Context(), func() { h.record.retried = true })
 	in := r.WithContext(context.WithValue(ctx, hopKey{}, h))
 	if r.Body != nil && r.ContentLength != 0 {
-		h.body = &visitorBody{ReadCloser: r.Body}
+		h.body = &visitorBody{ReadCloser: r.Body, watch: watchReads(w, h.stall)}
+		defer h.body.mayRest()
 		h.answer.body, h.record.body = h.body, h.body
 		in.Body = h.body
 		duplex(w, r)
@@ -241,6 +247,10 @@ func (p *proxy) unanswered(r *http.Request, h *hop, explain func(error) *failure
 	case h.answer.hijacked:
 		p.Logger.DebugContext(r.Context(), "upgraded connection failed", "backend", h.url.Host, "error", h.err)
 		return nil
+	case h.body.stalled():
+		return bodyTooSlow(h.err)
+	case context.Cause(r.Context()) == errRequestTimeout: //nolint:errorlint // it is never wrapped
+		return requestTimeout(h.err)
 	case h.record.framed.doubt() != nil:
 		// The server has given the request up as well, by its context.
 		return bodyFailure(h.record.framed.doubt())
@@ -267,6 +277,13 @@ func bodyFailure(err error) *failure {
 	}
 	f := fail(http.StatusBadRequest, ReasonBadRequest, "The request's body could not be read.")
 	f.cause = err
+	return f
+}
+
+// bodyTooSlow is for a visitor who stopped sending.
+func bodyTooSlow(cause error) *failure {
+	f := fail(http.StatusRequestTimeout, ReasonBodyTooSlow, "The body did not arrive in time.")
+	f.cause = cause
 	return f
 }
 
@@ -467,6 +484,7 @@ func (a *answer) WriteHeader(status int) {
 		a.early(a.Header())
 	}
 	if status >= http.StatusOK {
+		a.body.mayRest()
 		a.body.closeIfUnread(a.Header())
 	}
 	a.ResponseWriter.WriteHeader(status)
@@ -479,6 +497,7 @@ func (a *answer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, err
 	}
 	a.hijacked = true
+	a.body.mayRest()
 	if a.halves != nil { // ReverseProxy copies nothing otherwise
 		a.halves.visitor = conn
 	}

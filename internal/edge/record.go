@@ -51,6 +51,14 @@ func (rec *record) aborted(ctx context.Context) {
 	}
 }
 
+// noteTimeout says why an answer that had begun has no end. Call it when the
+// handler returns, or panics.
+func (rec *record) noteTimeout(ctx context.Context) {
+	if rec.reason == "" && context.Cause(ctx) == errRequestTimeout { //nolint:errorlint // it is never wrapped
+		rec.reason, rec.cause = ReasonRequestTimeout, errRequestTimeout
+	}
+}
+
 // visitor is who came, after believing the forwarding headers of trusted
 // proxies and nobody else's.
 type visitor struct {

@@ -16,6 +16,8 @@ type response struct {
 	status   int
 	bytes    int64
 	hijacked *tunnel
+	watch    *watchdog // of an HTTP/2 stream's writes
+	upgraded func()    // called when the connection is taken over, or nil
 	// last makes this the last answer on its connection.
 	last bool
 }
@@ -51,13 +53,18 @@ func (w *response) WriteHeader(status int) {
 
 func (w *response) Write(b []byte) (int, error) {
 	w.begin()
+	w.watch.begin()
 	n, err := w.ResponseWriter.Write(b)
+	w.watch.end()
 	w.bytes += int64(n)
 	return n, err
 }
 
 // ReadFrom keeps the server's sendfile path for files.
 func (w *response) ReadFrom(src io.Reader) (int64, error) {
+	if w.watch != nil {
+		return io.Copy(struct{ io.Writer }{w}, src) // piece by piece
+	}
 	w.begin()
 	n, err := io.Copy(w.ResponseWriter, src)
 	w.bytes += n
@@ -70,6 +77,8 @@ func (w *response) Flush() { _ = w.FlushError() }
 // FlushError is Flush for http.ResponseController.
 func (w *response) FlushError() error {
 	w.begin()
+	w.watch.begin()
+	defer w.watch.end()
 	return http.NewResponseController(w.ResponseWriter).Flush()
 }
 
@@ -84,6 +93,9 @@ func (w *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		w.status = http.StatusSwitchingProtocols
 	}
 	w.hijacked = conn
+	if w.upgraded != nil {
+		w.upgraded()
+	}
 	return conn, buffered, nil
 }
 
@@ -107,6 +119,7 @@ func (w *response) started() bool { return w.status != 0 }
 
 // ended is called when the handler has returned.
 func (w *response) ended() {
+	w.watch.leave()
 	if w.hijacked != nil {
 		w.bytes += w.hijacked.sent.Load()
 		w.tunnels.remove(w.hijacked)

@@ -232,7 +232,7 @@ func badRequest(part string, err error) *failure {
 		return bodyTooLarge(tooLarge)
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return fail(http.StatusRequestTimeout, ReasonBodyTooSlow, "The body did not arrive in time.")
+		return bodyTooSlow(nil)
 	}
 	message := part + " could not be read."
 	var public publicError
