@@ -97,6 +97,10 @@ type Limits struct {
 	// and no queue. Defaults 1,000, 100 and 3 s.
 	BackendRequests, BackendQueue int
 	BackendWait                   time.Duration
+	// ClientRate is how many requests a second one client may make, an IPv6 client
+	// being its /64, and ClientBurst how many of them at once; beyond it, 429. Zero is
+	// no limit, and 100 the default of the burst.
+	ClientRate, ClientBurst int
 	// Headers bounds the headers of a request, by their number; beyond it, 431.
 	// Default 200.
 	Headers int
@@ -149,6 +153,8 @@ func (l Limits) withDefaults() Limits {
 		BackendQueue:      orDefault(l.BackendQueue, 100),
 		BackendWait:       orDefault(l.BackendWait, 3*time.Second),
 		Headers:           orDefault(l.Headers, 200),
+		ClientRate:        l.ClientRate,
+		ClientBurst:       orDefault(l.ClientBurst, 100),
 		Request:           l.Request,
 		BodyStall:         orDefault(l.BodyStall, time.Minute),
 		WriteStall:        orDefault(l.WriteStall, time.Minute),
@@ -174,7 +180,7 @@ func orDefault[T int | int64 | time.Duration](value, fallback T) T {
 
 func (l Limits) check() error {
 	if min(l.ReadHeader, l.Idle, l.ReadBody, l.Resolve, l.Patience, l.HalfClosed, l.WriteStall, l.BackendWait, l.Request, l.BodyStall) < 0 ||
-		min(int64(l.HeaderBytes), int64(l.URLBytes), l.BodyBytes, l.UploadBytes, int64(l.Headers), int64(l.Connections), int64(l.ClientConnections)) < 0 {
+		min(int64(l.HeaderBytes), int64(l.URLBytes), l.BodyBytes, l.UploadBytes, int64(l.Headers), int64(l.ClientRate), int64(l.ClientBurst), int64(l.Connections), int64(l.ClientConnections)) < 0 {
 		return fmt.Errorf("limits: %+v: a limit cannot be negative", l)
 	}
 	return nil

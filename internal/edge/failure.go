@@ -21,6 +21,7 @@ const (
 	ReasonMethodNotAllowed  Reason = "method_not_allowed"  // the route exists, the method does not
 	ReasonURLTooLong        Reason = "url_too_long"        // beyond the limit on URLs
 	ReasonTooManyHeaders    Reason = "too_many_headers"    // beyond the limit on their number
+	ReasonClientRate        Reason = "client_rate"         // the client makes too many requests
 	ReasonRequestTimeout    Reason = "request_timeout"     // it took longer than a request may in all
 	ReasonBodyTooLarge      Reason = "body_too_large"      // beyond the limit on /api and /v1
 	ReasonBodyTooSlow       Reason = "body_too_slow"       // it stopped coming

@@ -17,8 +17,9 @@ func (e *Edge) newChain() http.Handler {
 			e.recovered(
 				e.forwarded(
 					e.answered(
-						e.timed(
-							e.limited(next)))))))
+						e.rated(
+							e.timed(
+								e.limited(next))))))))
 }
 
 // recorded makes the record the other stages fill in, and wraps the response so
