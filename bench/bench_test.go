@@ -79,7 +79,7 @@ func TestARunReportsWhatItMeasured(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	table := report(o, peers, workloads, all)
+	table := report(o, peers, workloads, all, "")
 	for _, w := range workloads {
 		if !strings.Contains(table, "### "+w.name) {
 			t.Errorf("%s is missing in\n%s", w.name, table)

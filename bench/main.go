@@ -27,10 +27,12 @@ type options struct {
 	duration    time.Duration
 	connections int
 	idle        int
+	ids         int
 	peers       string
 	workloads   string
 	install     bool
 	out         string
+	profile     string
 }
 
 func main() {
@@ -49,10 +51,12 @@ func main() {
 	flag.DurationVar(&o.duration, "duration", 3*time.Second, "length of one turn")
 	flag.IntVar(&o.connections, "connections", 64, "connections of the load, each with one request at a time")
 	flag.IntVar(&o.idle, "idle", 5000, "idle connections whose memory is measured")
+	flag.IntVar(&o.ids, "ids", 100_000, "apps that the ingress knows when that is measured; 0 leaves it out")
 	flag.StringVar(&o.peers, "peers", "", "names of peers, with commas between; all that are installed unless set")
 	flag.StringVar(&o.workloads, "workloads", "", "names of workloads, likewise")
 	flag.BoolVar(&o.install, "install", false, "build Caddy from its module when it is not installed, which takes minutes")
 	flag.StringVar(&o.out, "out", "", "file for the table in Markdown, besides standard output")
+	flag.StringVar(&o.profile, "profile", "", "write the ingress's processor profile to this file, such as cmd/ingress/default.pgo, and measure nothing")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -81,7 +85,11 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	peers, err := startPeers(ctx, &processes, surroundings{dir: dir, backend: backend, install: o.install}, wanted(o.peers))
+	s := surroundings{dir: dir, backend: backend, install: o.install}
+	if o.profile != "" {
+		return renewProfile(ctx, o, &processes, s, o.profile)
+	}
+	peers, err := startPeers(ctx, &processes, s, wanted(o.peers))
 	if err != nil {
 		return err
 	}
@@ -93,7 +101,13 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	table := report(o, peers, chosen, results)
+	resolving := ""
+	if o.ids > 0 {
+		if resolving, err = measureResolving(ctx, &processes, s, o.ids); err != nil {
+			return err
+		}
+	}
+	table := report(o, peers, chosen, results, resolving)
 	fmt.Print(table)
 	if o.out == "" {
 		return nil

@@ -45,8 +45,8 @@ var makers = []struct {
 }{
 	{"haproxy", startHAProxy},
 	{"nginx", startNginx},
-	{"ingress", startIngress("--log-level=warn")},
-	{"ingress, own transport", startIngress("--log-level=warn", "--upstream-transport=own")},
+	{"ingress", startIngress("--access-log=none")},
+	{"ingress, own transport", startIngress("--access-log=none", "--upstream-transport=own")},
 	{"ingress, access log", startIngress("--log-format=json")},
 	{"reverseproxy", startPlain},
 	{"caddy", startCaddy},

@@ -32,7 +32,7 @@ func median[T cmp.Ordered](samples []sample, figure func(sample) T) (T, bool) {
 }
 
 // report writes the tables in Markdown.
-func report(o options, peers []*peer, chosen []workload, r results) string {
+func report(o options, peers []*peer, chosen []workload, r results, resolving string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s, %d processors, %s, Linux %s. %d rounds of %v, %d connections, medians; ratios to %s in the same run.\n\n",
 		processor(), runtime.NumCPU(), runtime.Version(), kernel(), o.rounds, o.duration, o.connections, peers[0].name)
@@ -44,6 +44,9 @@ func report(o options, peers []*peer, chosen []workload, r results) string {
 			requestTable(&b, peers, w, r)
 		}
 		b.WriteByte('\n')
+	}
+	if resolving != "" {
+		b.WriteString("### Resolving\n\n" + resolving + "\n")
 	}
 	b.WriteString("### Who took part\n\n")
 	for _, p := range peers {
