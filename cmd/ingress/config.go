@@ -80,6 +80,8 @@ type limits struct {
 	WriteStallTimeout     time.Duration `default:"60s" env:"INGRESS_WRITE_STALL_TIMEOUT" help:"For a visitor who takes nothing of what is sent."`
 	MaxConnections        int           `default:"10000" env:"INGRESS_MAX_CONNECTIONS" help:"Connections of visitors at the same time, all together; beyond it the longest idle one makes room."`
 	MaxClientConnections  int           `default:"1000" env:"INGRESS_MAX_CLIENT_CONNECTIONS" help:"The same for one address (for IPv6, its /64), but for those of --trusted-proxies."`
+	HTTP2MaxStreams       int           `name:"http2-max-streams" default:"250" env:"INGRESS_HTTP2_MAX_STREAMS" help:"Requests at the same time on one HTTP/2 connection."`
+	HTTP2MaxResets        int           `name:"http2-max-resets" default:"500" env:"INGRESS_HTTP2_MAX_RESETS" help:"Requests of one HTTP/2 connection that are given up before their answer begins, each answered one making up for another; beyond it the connection is closed."`
 	ClientRate            int           `name:"client-requests-per-second" default:"0" env:"INGRESS_CLIENT_REQUESTS_PER_SECOND" help:"Requests of one address (for IPv6, its /64) on all routes; 0 for any number."`
 	ClientBurst           int           `default:"100" env:"INGRESS_CLIENT_BURST" help:"How many of them may come at once."`
 	BackendMaxRequests    int           `default:"1000" env:"INGRESS_BACKEND_MAX_REQUESTS" help:"Requests that one registered or remote backend answers at the same time; 0 for any number."`
@@ -266,6 +268,7 @@ func (l *limits) validate() error {
 	if err := checkCounts([]namedCount{
 		{"--max-headers", l.MaxHeaders, 10},
 		{"--max-connections", l.MaxConnections, 1}, {"--max-client-connections", l.MaxClientConnections, 1},
+		{"--http2-max-streams", l.HTTP2MaxStreams, 1}, {"--http2-max-resets", l.HTTP2MaxResets, 1},
 		{"--client-requests-per-second", l.ClientRate, 0}, {"--client-burst", l.ClientBurst, 1},
 		{"--backend-max-requests", l.BackendMaxRequests, 0}, {"--backend-queue", l.BackendQueue, 0},
 	}); err != nil {

@@ -215,6 +215,7 @@ func (s *server) openEdge() error {
 			ReadBody:    limits.ReadBodyTimeout, Resolve: limits.ResolveTimeout, HalfClosed: limits.HalfClosedTimeout,
 			Headers: limits.MaxHeaders, Request: limits.RequestTimeout, BodyStall: limits.BodyStallTimeout,
 			WriteStall: limits.WriteStallTimeout, Connections: limits.MaxConnections, ClientConnections: limits.MaxClientConnections,
+			Streams: limits.HTTP2MaxStreams, Resets: limits.HTTP2MaxResets,
 			ClientRate: limits.ClientRate, ClientBurst: limits.ClientBurst,
 			BackendRequests: orNone(limits.BackendMaxRequests), BackendQueue: orNone(limits.BackendQueue),
 		},

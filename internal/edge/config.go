@@ -110,6 +110,10 @@ type Limits struct {
 	// BodyStall is how long a visitor may send nothing of a body for an app or a
 	// function, before the answer begins; beyond it, 408. Default 60 s.
 	BodyStall time.Duration
+	// Streams bounds the requests at the same time on one HTTP/2 connection, and
+	// Resets how many may be given up without an answer, each answered one making up
+	// for another, before the connection is closed. Defaults 250 and 500.
+	Streams, Resets int
 	// WriteStall is how long a visitor may take nothing of what is sent. Default 60 s.
 	WriteStall time.Duration
 	// ReadHeader is how long a client may take over a request's headers.
@@ -157,6 +161,8 @@ func (l Limits) withDefaults() Limits {
 		ClientBurst:       orDefault(l.ClientBurst, 100),
 		Request:           l.Request,
 		BodyStall:         orDefault(l.BodyStall, time.Minute),
+		Streams:           orDefault(l.Streams, 250),
+		Resets:            orDefault(l.Resets, 500),
 		WriteStall:        orDefault(l.WriteStall, time.Minute),
 		ReadHeader:        orDefault(l.ReadHeader, 10*time.Second),
 		Idle:              orDefault(l.Idle, 120*time.Second),
@@ -180,7 +186,7 @@ func orDefault[T int | int64 | time.Duration](value, fallback T) T {
 
 func (l Limits) check() error {
 	if min(l.ReadHeader, l.Idle, l.ReadBody, l.Resolve, l.Patience, l.HalfClosed, l.WriteStall, l.BackendWait, l.Request, l.BodyStall) < 0 ||
-		min(int64(l.HeaderBytes), int64(l.URLBytes), l.BodyBytes, l.UploadBytes, int64(l.Headers), int64(l.ClientRate), int64(l.ClientBurst), int64(l.Connections), int64(l.ClientConnections)) < 0 {
+		min(int64(l.HeaderBytes), int64(l.URLBytes), l.BodyBytes, l.UploadBytes, int64(l.Headers), int64(l.Streams), int64(l.Resets), int64(l.ClientRate), int64(l.ClientBurst), int64(l.Connections), int64(l.ClientConnections)) < 0 {
 		return fmt.Errorf("limits: %+v: a limit cannot be negative", l)
 	}
 	return nil

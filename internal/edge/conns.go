@@ -63,11 +63,11 @@ func newConnections(l Limits, exempt func(netip.Addr) bool, logger *slog.Logger,
 		clients: make(map[netip.Addr]int), secure: make(map[*tls.Conn]*place),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "ingress_connections_refused_total",
-			Help: "Connections closed as they came, by the limit that was reached: total or client.",
+			Help: "Connections closed by the limit that was reached: total and client as they came, resets later.",
 		}, []string{"limit"}),
 	}
 	c.idle.prev, c.idle.next = &c.idle, &c.idle
-	for _, limit := range []string{limitTotal, limitClient} {
+	for _, limit := range []string{limitTotal, limitClient, limitResets} {
 		c.refused.WithLabelValues(limit) // so that it is there while it is 0
 	}
 	return c
@@ -77,6 +77,7 @@ func newConnections(l Limits, exempt func(netip.Addr) bool, logger *slog.Logger,
 const (
 	limitTotal  = "total"
 	limitClient = "client"
+	limitResets = "resets" // of HTTP/2 streams; after it was let in
 )
 
 // collectors are the figures of connections.
@@ -109,9 +110,14 @@ func (c *connections) admit(conn net.Conn) *place {
 		return p
 	}
 	closeNow(conn)
+	c.refuse(limit, conn)
+	return nil
+}
+
+// refuse notes why a connection was closed.
+func (c *connections) refuse(limit string, conn net.Conn) {
 	c.refused.WithLabelValues(limit).Inc()
 	c.say(limit, conn)
-	return nil
 }
 
 // closeNow closes without TLS's goodbye, which could wait for the other side.
@@ -198,6 +204,9 @@ func (c *connections) say(limit string, conn net.Conn) {
 	case limitTotal:
 		c.logger.Warn("connections refused: as many are open as there may be, and none is idle; raise --max-connections if the machine has room",
 			"refused", n, "max-connections", c.max)
+	case limitResets:
+		c.logger.Warn("connections closed: too many streams were reset before they had an answer; if their clients are honest, raise --http2-max-resets",
+			"closed", n, "client", conn.RemoteAddr().String())
 	default:
 		c.logger.Warn("connections refused: one client has as many open as it may; if it is a proxy of yours, name it in --trusted-proxies, otherwise raise --max-client-connections",
 			"refused", n, "client", conn.RemoteAddr().String(), "max-client-connections", c.perClient)

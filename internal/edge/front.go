@@ -133,12 +133,8 @@ func (c *secureFrontConn) ConnectionState() tls.ConnectionState { return c.state
 
 type frontKey struct{}
 
-// withFront lets the requests of a connection find it.
-func withFront(ctx context.Context, conn net.Conn) context.Context {
-	if c, ok := conn.(interface{ front() *frontConn }); ok {
-		return context.WithValue(ctx, frontKey{}, c.front())
-	}
-	return ctx
+func withFront(ctx context.Context, c *frontConn) context.Context {
+	return context.WithValue(ctx, frontKey{}, c)
 }
 
 // frontOf returns the HTTP/1 connection a request came by, or nil.

@@ -56,6 +56,9 @@ func (e *Edge) logged(next http.Handler) http.Handler {
 			if res.status == 0 && rec.reason == ReasonClientGone {
 				res.status = statusClientGone
 			}
+			if r.ProtoMajor == 2 {
+				e.noteStream(r, res)
+			}
 			took := e.now().Sub(rec.started)
 			e.metrics.observe(rec, res, took)
 			e.logAccess(r, rec, res, took)

@@ -21,7 +21,8 @@ func NewServer(e *Edge) *Server {
 	return &Server{edge: e, http: &http.Server{
 		Handler:           e,
 		ConnState:         e.connState,
-		ConnContext:       withFront,
+		ConnContext:       withConn,
+		HTTP2:             http2Config(limits),
 		ReadHeaderTimeout: limits.ReadHeader,
 		IdleTimeout:       limits.Idle,
 		MaxHeaderBytes:    limits.HeaderBytes,

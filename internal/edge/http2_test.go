@@ -1,0 +1,330 @@
+package edge
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+)
+
+// serveTLS serves the rig's data plane under TLS as well, and returns the address
+// and what a client needs to believe it.
+func (r *rig) serveTLS() (string, *tls.Config) {
+	r.t.Helper()
+	identity := httptest.NewUnstartedServer(nil)
+	identity.StartTLS()
+	r.t.Cleanup(identity.Close)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	s := NewServer(r.edge)
+	ended := make(chan error, 1)
+	go func() {
+		ended <- s.Serve(tls.NewListener(l, &tls.Config{Certificates: identity.TLS.Certificates, NextProtos: []string{"h2", "http/1.1"}}))
+	}()
+	r.t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		if err := errors.Join(s.Shutdown(ctx), <-ended); err != nil {
+			r.t.Error(err)
+		}
+	})
+	trust := identity.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
+	trust.ServerName = "example.com" // what that certificate is for
+	return l.Addr().String(), trust
+}
+
+// dialTLS opens a connection under TLS that speaks this protocol.
+func dialTLS(t *testing.T, address string, trust *tls.Config, protocol string) net.Conn {
+	t.Helper()
+	trust = trust.Clone()
+	trust.NextProtos = []string{protocol}
+	conn := tls.Client(dial(t, address), trust)
+	if err := conn.HandshakeContext(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := conn.ConnectionState().NegotiatedProtocol; got != protocol {
+		t.Fatalf("%q is spoken, want %q", got, protocol)
+	}
+	return conn
+}
+
+// h2Client returns a client that speaks HTTP/2 to the address, whatever a URL
+// names.
+func h2Client(t *testing.T, address string, trust *tls.Config) *http.Client {
+	transport := &http.Transport{
+		DialTLSContext:    func(context.Context, string, string) (net.Conn, error) { return dialTLS(t, address, trust, "h2"), nil },
+		ForceAttemptHTTP2: true,
+	}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport, Timeout: 30 * time.Second}
+}
+
+func fetchText(t *testing.T, c *http.Client, url string) (text, protocol string) {
+	t.Helper()
+	res, err := c.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(body), res.Proto
+}
+
+func TestUnderTLSBothVersionsAreBounded(t *testing.T) {
+	r := newRig(t, nil)
+	r.backends["hello"] = backend(t, func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.Header.Get("X-Forwarded-Proto")) })
+	address, trust := r.serveTLS()
+	client := h2Client(t, address, trust)
+	if text, protocol := fetchText(t, client, "https://hello.app.test/"); text != "https" || protocol != "HTTP/2.0" {
+		t.Errorf("got %q over %s", text, protocol)
+	}
+	eventually(t, "it is counted as idle", func() bool { return r.connections(connIdle) == 1 })
+	conn := dialTLS(t, address, trust, "http/1.1")
+	if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: hello.app.test\r\nConnection: close\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if answer, _ := io.ReadAll(conn); !strings.HasPrefix(string(answer), "HTTP/1.1 200") || !strings.HasSuffix(string(answer), "https") {
+		t.Errorf("got %q", answer)
+	}
+	conn = dialTLS(t, address, trust, "http/1.1")
+	if _, err := io.WriteString(conn, "POST / HTTP/1.1\r\nHost: hello.app.test\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if answer, _ := io.ReadAll(conn); !strings.HasPrefix(string(answer), "HTTP/1.1 400") {
+		t.Errorf("a request in doubt got %q", answer)
+	}
+	clear := dial(t, address)
+	if _, err := io.WriteString(clear, "GET / HTTP/1.1\r\nHost: hello.app.test\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if answer, _ := io.ReadAll(clear); !strings.Contains(string(answer), "400") || !strings.Contains(string(answer), "HTTPS") {
+		t.Errorf("without TLS: %q", answer)
+	}
+	client.CloseIdleConnections()
+	eventually(t, "none is counted", func() bool {
+		return r.connections(connIdle)+r.connections(connActive)+r.connections(connNew) == 0
+	})
+}
+
+func TestAHandshakeHoldsNobodyUp(t *testing.T) {
+	r := newRig(t, nil, func(c *Config) { c.Limits.ReadHeader = time.Second })
+	r.backends["hello"] = backend(t, func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "ok") })
+	address, trust := r.serveTLS()
+	var silent []net.Conn
+	for range 50 {
+		silent = append(silent, dial(t, address))
+	}
+	if text, _ := fetchText(t, h2Client(t, address, trust), "https://hello.app.test/"); text != "ok" {
+		t.Errorf("got %q", text)
+	}
+	for _, conn := range silent {
+		wantClosed(t, conn)
+	}
+}
+
+// h2Attack is an HTTP/2 connection of bare frames.
+type h2Attack struct {
+	t      *testing.T
+	conn   net.Conn
+	framer *http2.Framer
+	block  bytes.Buffer
+	hpack  *hpack.Encoder
+	stream uint32
+}
+
+func newH2Attack(t *testing.T, address string, trust *tls.Config, settings ...http2.Setting) *h2Attack {
+	t.Helper()
+	a := &h2Attack{t: t, conn: dialTLS(t, address, trust, "h2"), stream: 1}
+	if _, err := io.WriteString(a.conn, http2.ClientPreface); err != nil {
+		t.Fatal(err)
+	}
+	a.framer = http2.NewFramer(a.conn, a.conn)
+	a.hpack = hpack.NewEncoder(&a.block)
+	if err := a.framer.WriteSettings(settings...); err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// open opens a stream with a request to the host. The error says that the
+// connection has ended.
+func (a *h2Attack) open(host string) (uint32, error) {
+	a.block.Reset()
+	for _, field := range [][2]string{{":method", "GET"}, {":scheme", "https"}, {":authority", host}, {":path", "/"}} {
+		if err := a.hpack.WriteField(hpack.HeaderField{Name: field[0], Value: field[1]}); err != nil {
+			a.t.Fatal(err)
+		}
+	}
+	id := a.stream
+	a.stream += 2
+	return id, a.framer.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: a.block.Bytes(), EndStream: true, EndHeaders: true})
+}
+
+func TestRapidResetsEndTheConnection(t *testing.T) {
+	const streams, resets, attempts = 20, 100, 20_000
+	r := newRig(t, nil, func(c *Config) { c.Limits.Streams, c.Limits.Resets = streams, resets })
+	var now, most, all atomic.Int64
+	r.backends["hello"] = backend(t, func(_ http.ResponseWriter, r *http.Request) {
+		all.Add(1)
+		n := now.Add(1)
+		defer now.Add(-1)
+		for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+		}
+		<-r.Context().Done()
+	})
+	r.backends["other"] = backend(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "served") })
+	address, trust := r.serveTLS()
+	before := heap()
+
+	a := newH2Attack(t, address, trust)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			if _, err := a.framer.ReadFrame(); err != nil {
+				return
+			}
+		}
+	}()
+	var sent sync.WaitGroup
+	sent.Go(func() {
+		for range attempts {
+			id, err := a.open("hello.app.test")
+			if err != nil || a.framer.WriteRSTStream(id, http2.ErrCodeCancel) != nil {
+				return
+			}
+		}
+	})
+	for range 20 {
+		if answer := r.get("other.app.test/"); answer.body != "served" {
+			t.Errorf("somebody else got %d %q", answer.StatusCode, answer.body)
+		}
+	}
+	<-ended // the connection is closed, and not only what was sent on it refused
+	sent.Wait()
+	eventually(t, "nobody is at the backend", func() bool { return now.Load() == 0 })
+	// A request that was given up may be seen by the backend for a moment longer.
+	if most.Load() > 3*streams || all.Load() > attempts/10 {
+		t.Errorf("the backend saw %d requests, %d of them at the same time", all.Load(), most.Load())
+	}
+	if now := heap(); now > before+20<<20 {
+		t.Errorf("the heap has grown from %d to %d bytes", before, now)
+	}
+	if text, _ := fetchText(t, h2Client(t, address, trust), "https://other.app.test/"); text != "served" {
+		t.Errorf("a new connection got %q", text)
+	}
+}
+
+func TestAnswersMakeUpForResets(t *testing.T) {
+	r := newRig(t, nil, func(c *Config) { c.Limits.Resets = 5 })
+	inside := make(chan struct{}, 1)
+	r.backends["hello"] = backend(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/left" {
+			inside <- struct{}{}
+			<-r.Context().Done()
+		}
+	})
+	address, trust := r.serveTLS()
+	var conns atomic.Int64
+	client := h2Client(t, address, trust)
+	transport := client.Transport.(*http.Transport)
+	open := transport.DialTLSContext
+	transport.DialTLSContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conns.Add(1)
+		return open(ctx, network, address)
+	}
+	for i := range 20 {
+		ctx, cancel := context.WithCancel(t.Context())
+		req, err := http.NewRequestWithContext(ctx, "GET", "https://hello.app.test/left", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() { <-inside; cancel() }()
+		if _, err := client.Do(req); err == nil {
+			t.Fatal("no error")
+		}
+		eventually(t, "it is known to have been given up", func() bool {
+			return strings.Count(r.log.String(), `"reason":"client_gone"`) == i+1
+		})
+		fetchText(t, client, "https://hello.app.test/")
+		fetchText(t, client, "https://hello.app.test/")
+	}
+	if n := conns.Load(); n != 1 {
+		t.Errorf("%d connections were needed", n)
+	}
+}
+
+func TestAStreamThatNobodyReadsIsGivenUp(t *testing.T) {
+	r := newRig(t, nil, func(c *Config) { c.Limits.WriteStall = 200 * time.Millisecond })
+	over := make(chan struct{})
+	r.backends["hello"] = backend(t, func(w http.ResponseWriter, _ *http.Request) {
+		defer close(over)
+		for piece := make([]byte, 64<<10); ; {
+			if _, err := w.Write(piece); err != nil {
+				return
+			}
+		}
+	})
+	silent := make(chan struct{})
+	r.backends["silent"] = backend(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusOK)
+		_ = http.NewResponseController(w).Flush()
+		<-silent
+		fmt.Fprint(w, "said")
+	})
+	address, trust := r.serveTLS()
+	a := newH2Attack(t, address, trust) // which never gives a stream more window
+	quiet, err := a.open("silent.app.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	greedy, err := a.open("hello.app.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-over
+	close(silent)
+	reset := false
+	for {
+		frame, err := a.framer.ReadFrame()
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch f := frame.(type) {
+		case *http2.RSTStreamFrame:
+			if reset = f.StreamID == greedy; !reset {
+				t.Fatalf("stream %d was reset", f.StreamID)
+			}
+		case *http2.DataFrame:
+			if f.StreamID == quiet && string(f.Data()) == "said" {
+				if !reset {
+					t.Error("the stream that nobody reads was not reset before")
+				}
+				return
+			}
+			if f.StreamID == greedy { // the connection's window, and not the stream's
+				if err := a.framer.WriteWindowUpdate(0, uint32(max(1, len(f.Data())))); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+}
