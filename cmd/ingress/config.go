@@ -75,6 +75,7 @@ type limits struct {
 	DialTimeout           time.Duration `default:"3s" env:"INGRESS_DIAL_TIMEOUT" help:"For a connection to a backend."`
 	ResponseHeaderTimeout time.Duration `default:"60s" env:"INGRESS_RESPONSE_HEADER_TIMEOUT" help:"For a backend to begin its answer."`
 	HalfClosedTimeout     time.Duration `default:"30s" env:"INGRESS_HALF_CLOSED_TIMEOUT" help:"For silence on a WebSocket or another upgraded connection of which one side has ended."`
+	TunnelIdleTimeout     time.Duration `default:"0s" env:"INGRESS_TUNNEL_IDLE_TIMEOUT" help:"For silence on a WebSocket or another upgraded connection with both sides open; 0 for none."`
 	RequestTimeout        time.Duration `default:"0s" env:"INGRESS_REQUEST_TIMEOUT" help:"For a request in all, WebSockets and other upgraded connections left out; 0 for none."`
 	BodyStallTimeout      time.Duration `default:"60s" env:"INGRESS_BODY_STALL_TIMEOUT" help:"For a visitor who sends nothing of a request body to an app or a function, until the answer begins."`
 	WriteStallTimeout     time.Duration `default:"60s" env:"INGRESS_WRITE_STALL_TIMEOUT" help:"For a visitor who takes nothing of what is sent."`
@@ -262,8 +263,10 @@ func (l *limits) validate() error {
 	}); err != nil {
 		return err
 	}
-	if l.RequestTimeout < 0 {
-		return fmt.Errorf("--request-timeout: %v must not be less than 0", l.RequestTimeout)
+	for _, d := range []namedDuration{{"--request-timeout", l.RequestTimeout}, {"--tunnel-idle-timeout", l.TunnelIdleTimeout}} {
+		if d.value < 0 {
+			return fmt.Errorf("%s: %v must not be less than 0", d.flag, d.value)
+		}
 	}
 	if err := checkCounts([]namedCount{
 		{"--max-headers", l.MaxHeaders, 10},

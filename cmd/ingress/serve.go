@@ -212,7 +212,7 @@ func (s *server) openEdge() error {
 			ReadHeader: limits.ReadHeaderTimeout, Idle: limits.KeepAliveTimeout,
 			HeaderBytes: int(limits.MaxHeaderBytes), URLBytes: int(limits.MaxURLBytes), BodyBytes: int64(limits.MaxAPIBodyBytes),
 			UploadBytes: int64(s.config.Running.MaxSourceBytes),
-			ReadBody:    limits.ReadBodyTimeout, Resolve: limits.ResolveTimeout, HalfClosed: limits.HalfClosedTimeout,
+			ReadBody:    limits.ReadBodyTimeout, Resolve: limits.ResolveTimeout, HalfClosed: limits.HalfClosedTimeout, TunnelIdle: limits.TunnelIdleTimeout,
 			Headers: limits.MaxHeaders, Request: limits.RequestTimeout, BodyStall: limits.BodyStallTimeout,
 			WriteStall: limits.WriteStallTimeout, Connections: limits.MaxConnections, ClientConnections: limits.MaxClientConnections,
 			Streams: limits.HTTP2MaxStreams, Resets: limits.HTTP2MaxResets,

@@ -142,9 +142,10 @@ type Limits struct {
 	// start before a page says that it does. Default 3 s.
 	Patience time.Duration
 	// HalfClosed is how long an upgraded connection of which one side has ended may
-	// be silent before it is closed. With both sides open there is no limit.
-	// Default 30 s.
+	// be silent before it is closed. Default 30 s.
 	HalfClosed time.Duration
+	// TunnelIdle is the same with both sides open. Zero is no limit.
+	TunnelIdle time.Duration
 }
 
 const defaultHalfClosed = 30 * time.Second
@@ -173,6 +174,7 @@ func (l Limits) withDefaults() Limits {
 		ReadBody:          orDefault(l.ReadBody, 30*time.Second),
 		Resolve:           orDefault(l.Resolve, 5*time.Second),
 		Patience:          orDefault(l.Patience, 3*time.Second),
+		TunnelIdle:        l.TunnelIdle,
 		HalfClosed:        orDefault(l.HalfClosed, defaultHalfClosed),
 	}
 }
@@ -185,7 +187,7 @@ func orDefault[T int | int64 | time.Duration](value, fallback T) T {
 }
 
 func (l Limits) check() error {
-	if min(l.ReadHeader, l.Idle, l.ReadBody, l.Resolve, l.Patience, l.HalfClosed, l.WriteStall, l.BackendWait, l.Request, l.BodyStall) < 0 ||
+	if min(l.ReadHeader, l.Idle, l.ReadBody, l.Resolve, l.Patience, l.HalfClosed, l.WriteStall, l.BackendWait, l.Request, l.BodyStall, l.TunnelIdle) < 0 ||
 		min(int64(l.HeaderBytes), int64(l.URLBytes), l.BodyBytes, l.UploadBytes, int64(l.Headers), int64(l.Streams), int64(l.Resets), int64(l.ClientRate), int64(l.ClientBurst), int64(l.Connections), int64(l.ClientConnections)) < 0 {
 		return fmt.Errorf("limits: %+v: a limit cannot be negative", l)
 	}

@@ -75,6 +75,7 @@ func New(config Config) (*Edge, error) {
 		Node:          config.Node,
 		Now:           config.Now,
 		HalfClosed:    config.Limits.HalfClosed,
+		TunnelIdle:    config.Limits.TunnelIdle,
 		BodyStall:     config.Limits.BodyStall,
 		Logger:        config.Logger,
 	})

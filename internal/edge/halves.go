@@ -8,13 +8,15 @@ import (
 )
 
 // halves watches the two directions of an upgraded connection. With both open
-// there is no limit on its silence: a WebSocket may rest for days. Once one
+// there is no limit on its silence unless the operator sets one: a WebSocket may
+// rest for days, and a visitor who is gone for good is noticed by TCP. Once one
 // direction has ended, the other must keep moving or is ended, too: a visitor
 // that left and a visitor that merely has nothing more to say look the same (TCP
 // has no other word for either), and a backend that does not care would be held
 // awake by the first for ever.
 type halves struct {
 	limit   time.Duration
+	idle    time.Duration // for silence with both open; 0 is no limit
 	visitor io.Closer
 	backend io.Closer
 
@@ -23,10 +25,42 @@ type halves struct {
 	timer  *time.Timer // from the first end on
 	silent bool        // the timer ended the rest
 	over   bool
+
+	rest  *time.Timer  // looks whether anything has moved
+	moved atomic.Int64 // when a byte last did, in Unix nanoseconds
+}
+
+// start begins the watch over silence. What the two sides are must be known.
+func (h *halves) start() {
+	if h.idle <= 0 {
+		return
+	}
+	h.moved.Store(time.Now().UnixNano())
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.rest = time.AfterFunc(h.idle, h.look)
+}
+
+// look ends what has been silent for too long, or looks again when it may have
+// been. So a byte costs a look at the clock and no change of a timer.
+func (h *halves) look() {
+	left := h.idle - time.Since(time.Unix(0, h.moved.Load()))
+	if left <= 0 {
+		h.expire()
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.over {
+		h.rest.Reset(left)
+	}
 }
 
 // read notes what a read from either side returned.
 func (h *halves) read(n int, err error) {
+	if h.idle > 0 && n > 0 {
+		h.moved.Store(time.Now().UnixNano())
+	}
 	if err == nil && !h.ended.Load() {
 		return
 	}
@@ -65,6 +99,9 @@ func (h *halves) stop() (silent bool) {
 	h.over = true
 	if h.timer != nil {
 		h.timer.Stop()
+	}
+	if h.rest != nil {
+		h.rest.Stop()
 	}
 	return h.silent
 }

@@ -38,7 +38,7 @@ type upgrade struct {
 }
 
 // newUpgrade must be called in a bubble.
-func newUpgrade(t *testing.T) *upgrade {
+func newUpgrade(t *testing.T, options ...func(*proxyConfig)) *upgrade {
 	t.Helper()
 	u := &upgrade{over: make(chan struct{})}
 	var visitor, backend *halfDuplex
@@ -58,7 +58,7 @@ func newUpgrade(t *testing.T) *upgrade {
 	w := taker{conn: visitor, header: http.Header{}}
 	lease := &Lease{Transport: transport, Release: func() { close(u.over) }}
 	go func() {
-		if f := newTestProxy(t).serve(w, r, target{Backend: Backend{Origin: Managed}, Lease: lease}); f != nil {
+		if f := newTestProxy(t, options...).serve(w, r, target{Backend: Backend{Origin: Managed}, Lease: lease}); f != nil {
 			t.Errorf("the upgrade failed: %v", f.message)
 		}
 	}()
@@ -145,6 +145,21 @@ func TestAnUpgradedConnectionMayRest(t *testing.T) {
 		_ = u.backend.CloseWrite()
 		if took := u.wantOver(t); took != 0 {
 			t.Errorf("with both sides ended it takes %v", took)
+		}
+	})
+}
+
+func TestAnUpgradedConnectionMayHaveToMove(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u := newUpgrade(t, func(c *proxyConfig) { c.TunnelIdle = time.Hour })
+		for range 3 { // either side will do
+			u.wantOpen(t, 59*time.Minute)
+			send(t, u.visitor, u.backend)
+			u.wantOpen(t, 59*time.Minute)
+			send(t, u.backend, u.visitor)
+		}
+		if took := u.wantOver(t); took != time.Hour {
+			t.Errorf("it ends after %v", took)
 		}
 	})
 }

@@ -45,6 +45,9 @@ type proxyConfig struct {
 	// HalfClosed is how long the open half of an upgraded connection may be silent
 	// once the other has ended. Zero means 30 s.
 	HalfClosed time.Duration
+	// TunnelIdle is how long an upgraded connection may be silent with both sides
+	// open. Zero is no limit.
+	TunnelIdle time.Duration
 	// BodyStall is how long the visitor of an app or a function may send nothing of a
 	// body before the answer begins. Zero is no limit.
 	BodyStall time.Duration
@@ -211,7 +214,7 @@ func (p *proxy) refuseLoop(r *http.Request) *failure {
 
 // send takes the hop. A failure means that nothing was written.
 func (p *proxy) send(w http.ResponseWriter, r *http.Request, h *hop, explain func(error) *failure) *failure {
-	h.answer = &answer{ResponseWriter: w, early: h.early, finalOnly: !r.ProtoAtLeast(1, 1), halfClosed: p.HalfClosed}
+	h.answer = &answer{ResponseWriter: w, early: h.early, finalOnly: !r.ProtoAtLeast(1, 1), halfClosed: p.HalfClosed, tunnelIdle: p.TunnelIdle}
 	ctx := upstream.WithRetryNotice(r.Context(), func() { h.record.retried = true })
 	in := r.WithContext(context.WithValue(ctx, hopKey{}, h))
 	if r.Body != nil && r.ContentLength != 0 {
@@ -223,7 +226,7 @@ func (p *proxy) send(w http.ResponseWriter, r *http.Request, h *hop, explain fun
 	}
 	p.reverse.ServeHTTP(h.answer, in)
 	if h.answer.halves.stop() {
-		p.Logger.DebugContext(r.Context(), "upgraded connection closed: one side had ended and the other was silent", "backend", h.url.Host)
+		p.Logger.DebugContext(r.Context(), "upgraded connection closed: it was silent for too long", "backend", h.url.Host)
 	}
 	if h.err == nil {
 		return nil
@@ -445,9 +448,10 @@ type answer struct {
 	early     func(http.Header)
 	finalOnly bool // the visitor speaks HTTP/1.0, which has no interim answers
 	hijacked  bool
-	// halfClosed is the limit of halves, which are those of the upgraded connection.
-	halfClosed time.Duration
-	halves     *halves
+	// halfClosed and tunnelIdle are the limits of halves, which are those of the
+	// upgraded connection.
+	halfClosed, tunnelIdle time.Duration
+	halves                 *halves
 }
 
 // prepare sets what ReverseProxy and the server would lose or add.
@@ -466,7 +470,7 @@ func (a *answer) prepare(res *http.Response) {
 		a.Header().Set("Connection", "Upgrade")
 	}
 	if body, ok := res.Body.(io.ReadWriteCloser); ok && res.StatusCode == http.StatusSwitchingProtocols {
-		a.halves = &halves{limit: a.halfClosed, backend: body}
+		a.halves = &halves{limit: a.halfClosed, idle: a.tunnelIdle, backend: body}
 		res.Body = &backendHalf{ReadWriteCloser: body, halves: a.halves}
 	}
 }
@@ -500,6 +504,7 @@ func (a *answer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	a.body.mayRest()
 	if a.halves != nil { // ReverseProxy copies nothing otherwise
 		a.halves.visitor = conn
+		a.halves.start()
 	}
 	return &upgradedConn{Conn: conn, early: buffered.Reader, halves: a.halves}, buffered, nil
 }
