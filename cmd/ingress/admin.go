@@ -51,7 +51,7 @@ func adminHandler(metrics prometheus.Gatherer, ready *atomic.Bool, check func(co
 // controlHandler serves what only the operator on this machine may see: pprof,
 // the settings, and what would become of a request. It is reachable through the
 // socket alone.
-func controlHandler(s *settings, e *edge.Edge) http.Handler {
+func controlHandler(s *settings, e *edge.Edge, upgrades chan<- upgradeRequest) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /explain", func(w http.ResponseWriter, r *http.Request) {
 		u, err := parseWebURL(r.URL.Query().Get("url"))
@@ -60,6 +60,17 @@ func controlHandler(s *settings, e *edge.Edge) http.Handler {
 			return
 		}
 		writeControl(w, e.Explain(u), nil)
+	})
+	mux.HandleFunc("POST /upgrade", func(w http.ResponseWriter, r *http.Request) {
+		request := upgradeRequest{answer: make(chan upgradeAnswer, 1), told: make(chan struct{})}
+		defer close(request.told)
+		select {
+		case upgrades <- request:
+			answer := <-request.answer
+			writeControl(w, answer, answer.err)
+			_ = http.NewResponseController(w).Flush() // who asked may have gone
+		case <-r.Context().Done():
+		}
 	})
 	mux.HandleFunc("GET /settings", func(w http.ResponseWriter, _ *http.Request) {
 		writeControl(w, s.list(), nil)

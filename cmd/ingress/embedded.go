@@ -76,11 +76,10 @@ func (s *server) checkPlatform() error {
 
 // openEmbedded takes the data directory, opens the store and makes the services.
 func (s *server) openEmbedded(ctx context.Context) error {
-	lock, err := store.LockDir(s.config.DataDir)
-	if err != nil {
+	if err := s.lockDir(); err != nil {
 		return fmt.Errorf("--data-dir: %w", err)
 	}
-	s.onClose(lock.Close)
+	s.onClose(s.lock.Close)
 	s.warnReadable(s.config.DataDir)
 	db, err := store.Open(ctx, filepath.Join(s.config.DataDir, databaseFile), s.log)
 	if err != nil {
@@ -99,7 +98,17 @@ func (s *server) openEmbedded(ctx context.Context) error {
 	}
 	s.runServices(e)
 	s.warnUnconfined()
-	return e.engine.run(ctx, s, db)
+	return nil
+}
+
+// lockDir takes the lock of the data directory, or takes it over.
+func (s *server) lockDir() (err error) {
+	if s.inherited != nil && s.inherited.lock != nil {
+		s.lock, err = store.InheritDirLock(s.inherited.lock, s.config.DataDir)
+		return err
+	}
+	s.lock, err = store.LockDir(s.config.DataDir)
+	return err
 }
 
 // warnReadable warns when others than the owner may enter a directory that we
@@ -295,6 +304,13 @@ func (e *embedded) watch(plane *edge.Edge) {
 			plane.Invalidate(kind, c.ID)
 		}
 	})
+}
+
+func (e *embedded) begin(ctx context.Context) error { return e.engine.run(ctx, e.db) }
+
+// release writes what is held in memory, too: the next process reads it.
+func (e *embedded) release(ctx context.Context) error {
+	return joinErrors(e.engine.release(ctx), e.links.Flush(ctx), e.keys.Flush(ctx))
 }
 
 func (e *embedded) ping(ctx context.Context) error { return e.db.Ping(ctx) }

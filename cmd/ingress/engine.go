@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -34,6 +35,13 @@ type engine struct {
 	builder    *builder.Builder
 	activator  *activator.Activator
 	deployer   *deploy.Deployer
+	log        *slog.Logger
+
+	// Set by run, for end.
+	stopDeploys func()
+	stopRest    func(context.Context) error
+	once        sync.Once
+	err         error
 }
 
 // makeEngine makes what runs apps and functions. It starts nothing.
@@ -42,7 +50,12 @@ func (s *server) makeEngine(layout workload.Layout, rules *upstream.Rules, regis
 	if err != nil {
 		return nil, fmt.Errorf("find this program's own file, which starts apps: %w", err)
 	}
-	w := &engine{registries: registries}
+	w := &engine{registries: registries, log: s.log}
+	s.onClose(func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), s.config.Limits.ShutdownTimeout)
+		defer cancel()
+		return w.close(ctx)
+	})
 	c := &s.config.Running
 	if w.runner, err = runner.NewLocal(s.runnerOptions(layout, executable)); err != nil {
 		return nil, err
@@ -112,7 +125,7 @@ func (s *server) activatorOptions(w *engine) activator.Options {
 		Runner: w.runner, Releases: w, Journal: w, NewTransport: s.newInstanceTransport,
 		NewSite:     func(dir string) http.Handler { return site.New(dir) },
 		IdleTimeout: idle, StartTimeout: c.StartTimeout, WakeTimeout: c.WakeTimeout, Queue: c.WakeQueue,
-		DrainTimeout: c.DrainTimeout, StopGrace: c.StopTimeout, Log: s.log, Metrics: s.metrics,
+		DrainTimeout: c.DrainTimeout, StopGrace: c.StopTimeout, AdoptGrace: s.config.Limits.ShutdownTimeout, Log: s.log, Metrics: s.metrics,
 	}
 }
 
@@ -142,9 +155,9 @@ func (t *instanceTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return t.Transport.RoundTrip(&to)
 }
 
-// run takes over what runs, and deploys and wakes until the program ends. Apps
-// run on then.
-func (w *engine) run(ctx context.Context, s *server, db *store.DB) error {
+// run takes over what runs, and deploys and wakes until release or close. Apps run
+// on then.
+func (w *engine) run(ctx context.Context, db *store.DB) error {
 	var intents []activator.Intent
 	for _, registry := range w.registries {
 		list, err := registry.Intents(ctx)
@@ -165,33 +178,67 @@ func (w *engine) run(ctx context.Context, s *server, db *store.DB) error {
 			w.deployer.Notify(kind, c.ID)
 		}
 	})
-	w.runInBackground(s)
+	w.runInBackground()
 	return nil
 }
 
-func (w *engine) runInBackground(s *server) {
+func (w *engine) runInBackground() {
 	working, stopWork := context.WithCancel(context.Background())
+	deploying, stopDeploys := context.WithCancel(working)
 	writing, stopWriting := context.WithCancel(context.Background())
-	var work, journals sync.WaitGroup
-	work.Go(func() { w.deployer.Run(working) })
+	var deploys, work, journals sync.WaitGroup
+	deploys.Go(func() { w.deployer.Run(deploying) })
 	work.Go(func() { w.activator.Run(working) })
 	for _, registry := range w.registries {
 		journals.Go(func() {
 			if err := registry.RunJournal(writing); err != nil {
-				s.log.Error("what became of running versions could not be stored", "error", err)
+				w.log.Error("what became of running versions could not be stored", "error", err)
 			}
 		})
 	}
-	s.onClose(func() error {
+	w.stopDeploys = func() {
+		stopDeploys()
+		deploys.Wait()
+	}
+	w.stopRest = func(ctx context.Context) error {
 		stopWork()
 		work.Wait()
-		ctx, cancel := context.WithTimeout(context.Background(), s.config.Limits.ShutdownTimeout)
-		defer cancel()
 		err := w.activator.Close(ctx)
 		stopWriting() // after the last who had something to write
 		journals.Wait()
 		return joinErrors(err, w.runner.Close())
+	}
+}
+
+// release ends all that run began and leaves what runs. Starts under way are
+// waited for, for a while: requests wait for them.
+func (w *engine) release(ctx context.Context) error {
+	return w.end(ctx, func() {
+		settling, cancel := context.WithTimeout(ctx, letGo)
+		defer cancel()
+		if err := w.activator.Settle(settling); err != nil {
+			w.log.Warn("some requests that wait for an app are told to come again", "cause", err)
+		}
 	})
+}
+
+// close is release for the end of the program, where nobody is waited for.
+func (w *engine) close(ctx context.Context) error { return w.end(ctx, func() {}) }
+
+// end ends what run began, once.
+func (w *engine) end(ctx context.Context, settle func()) error {
+	w.once.Do(func() {
+		if w.stopRest == nil { // the start failed before anything ran
+			if w.runner != nil {
+				w.err = w.runner.Close()
+			}
+			return
+		}
+		w.stopDeploys()
+		settle()
+		w.err = w.stopRest(ctx)
+	})
+	return w.err
 }
 
 // registry returns the registry of a key such as "app/hello", and the id.

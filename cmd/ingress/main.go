@@ -25,6 +25,7 @@ type rootCommand struct {
 	Serve    serveCmd   `cmd:"" default:"withargs" help:"Run the ingress (the default)."`
 	Settings configCmd  `cmd:"" name:"config" help:"Show and change the settings, also of a running ingress."`
 	Explain  explainCmd `cmd:"" help:"Show what would become of a request to a URL, without making it."`
+	Upgrade  upgradeCmd `cmd:"" help:"Put the program that is installed now in the place of the running one, without dropping a request."`
 	Doctor   doctorCmd  `cmd:"" help:"Show how apps and functions are confined on this machine, and which languages it has."`
 	Version  versionCmd `cmd:"" help:"Print the version."`
 
@@ -151,7 +152,7 @@ func (p *program) client() (*client, error) {
 func hideSettings(k *kong.Kong) error {
 	for _, node := range k.Model.Children {
 		switch node.Name {
-		case "config", "explain":
+		case "config", "explain", "upgrade":
 		default:
 			continue
 		}

@@ -57,6 +57,10 @@ func (s *server) openRemote() error {
 	return nil
 }
 
+// begin and release have nothing to do: nothing is kept or run here.
+func (r *remote) begin(context.Context) error   { return nil }
+func (r *remote) release(context.Context) error { return nil }
+
 func (r *remote) fill(c *edge.Config) {
 	c.PlatformURL = r.address
 	c.Transport = r.transport

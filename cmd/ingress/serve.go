@@ -8,11 +8,14 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/signal"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/m3o/ingress/internal/api"
 	"github.com/m3o/ingress/internal/edge"
+	"github.com/m3o/ingress/internal/store"
 	"github.com/m3o/ingress/internal/upstream"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -51,7 +54,12 @@ func (c *serveCmd) Run(p *program) error {
 	if err != nil {
 		return err
 	}
+	inherited, err := inherit(os.LookupEnv)
+	if err != nil {
+		return err
+	}
 	s := &server{
+		inherited: inherited, upgrades: make(chan upgradeRequest),
 		config: &c.config, secrets: given, log: log, program: p, metrics: newMetrics(),
 		settings: &settings{
 			given: c.config, listed: listSettings(p, given), check: checkAddresses,
@@ -82,6 +90,11 @@ type server struct {
 	backends upstream.Counters // of all transports to backends
 	program  *program
 
+	inherited *inheritance     // nil unless it takes another's place
+	opened    []openedListener // what can be handed over
+	lock      *store.DirLock   // of the data directory; nil in remote mode
+	upgrades  chan upgradeRequest
+
 	listeners []net.Listener
 	admin     net.Listener // nil without --admin-listen
 	platform  servedPlatform
@@ -105,6 +118,13 @@ type servedPlatform interface {
 	describe() string
 	// bootstrap says where the key is that may do everything.
 	bootstrap() bootstrapKey
+	// begin takes over what an earlier run left running, and runs what should. It is
+	// called once, when everything else is ready to serve.
+	begin(context.Context) error
+	// release ends what begin began, for another process to begin it; what runs,
+	// runs on and can be used. Who waits for something to start is waited for, but
+	// not for long: nobody accepts connections meanwhile.
+	release(context.Context) error
 	// drain ends streams that would otherwise outlive a shutdown.
 	drain(context.Context) error
 }
@@ -125,17 +145,46 @@ func (s *server) run(ctx context.Context) error {
 		}
 		return err
 	}
+	if err := s.inherited.prepared(ctx); err != nil {
+		return err
+	}
+	if err := s.platform.begin(ctx); err != nil {
+		return err
+	}
 	failed := make(chan error, len(s.listeners))
 	for _, l := range s.listeners {
 		go func() { failed <- s.front.Serve(l) }()
 	}
 	s.ready.Store(true)
 	s.announce()
-	select {
-	case err := <-failed:
-		return joinErrors(fmt.Errorf("a public listener failed: %w", err), s.drain())
-	case <-ctx.Done():
-		return s.drain()
+	if err := errors.Join(s.inherited.serving(), notifySystemd(os.LookupEnv)); err != nil {
+		s.log.Error("whoever started this program could not be told that it serves", "error", err)
+	}
+	return s.serveUntil(ctx, failed)
+}
+
+// serveUntil serves until the program is told to end, a listener fails, or another
+// process has taken its place.
+func (s *server) serveUntil(ctx context.Context, failed <-chan error) error {
+	hangUp := make(chan os.Signal, 1)
+	if !isTerminal(s.program.stderr) { // with which the signal means that it was closed
+		signal.Notify(hangUp, syscall.SIGHUP)
+		defer signal.Stop(hangUp)
+	}
+	for {
+		request := upgradeRequest{answer: make(chan upgradeAnswer, 1), told: make(chan struct{})}
+		select {
+		case err := <-failed:
+			return joinErrors(fmt.Errorf("a public listener failed: %w", err), s.drain())
+		case <-ctx.Done():
+			return s.drain()
+		case <-hangUp:
+			close(request.told)
+		case request = <-s.upgrades:
+		}
+		if over, err := s.giveWay(ctx, request); over {
+			return err
+		}
 	}
 }
 
@@ -181,7 +230,7 @@ func (s *server) check() error {
 // any state is touched, and addresses that people see may depend on the port.
 func (s *server) listen() error {
 	var err error
-	if s.listeners, err = listenAll("--listen", s.config.Listen, nil); err != nil {
+	if s.listeners, err = s.open("--listen", s.config.Listen, nil); err != nil {
 		return err
 	}
 	// A graceful shutdown has closed them already; the error would say so.
@@ -190,7 +239,7 @@ func (s *server) listen() error {
 	if s.config.AdminListen == "" {
 		return nil
 	}
-	opened, err := listenAll("--admin-listen", []string{s.config.AdminListen}, s.listeners)
+	opened, err := s.open("--admin-listen", []string{s.config.AdminListen}, s.listeners)
 	if err != nil {
 		return err
 	}
@@ -258,11 +307,11 @@ func (s *server) openAdmin() error {
 	if s.config.AdminSocket == "" {
 		return nil
 	}
-	socket, err := listenSocket(s.config.AdminSocket)
+	socket, err := s.openSocket(s.config.AdminSocket)
 	if err != nil {
 		return err
 	}
-	s.serveAdmin(socket, controlHandler(s.settings, s.edge))
+	s.serveAdmin(socket, controlHandler(s.settings, s.edge, s.upgrades))
 	return nil
 }
 
@@ -298,7 +347,7 @@ func (s *server) announce() {
 	}
 	b.write(s.program.stdout)
 	if !seen || !isTerminal(s.program.stderr) { // who sees both has just read it
-		s.log.Info("ready", "version", b.version, "listen", listening, "admin", b.admin, "platform", b.platform)
+		s.log.Info("ready", "version", b.version, "listen", listening, "admin", b.admin, "platform", b.platform, "pid", os.Getpid())
 	}
 	if key.revoked {
 		s.log.Warn("the bootstrap key was revoked and stays so; to get a new one, set another INGRESS_BOOTSTRAP_KEY or remove the file", "file", key.file)

@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -72,6 +73,9 @@ type Options struct {
 	DrainTimeout time.Duration
 	// StopGrace is how long a process that was asked to end may take. Default 10 s.
 	StopGrace time.Duration
+	// AdoptGrace is for how long an instance that was adopted counts as used: the
+	// program that ran before may still have requests to it.
+	AdoptGrace time.Duration
 	// Log is for the operator. Nil means that nothing is logged.
 	Log *slog.Logger
 	// Metrics is where the figures are registered. Nil means nowhere.
@@ -198,6 +202,33 @@ func (a *Activator) Close(ctx context.Context) error {
 		<-done
 		return fmt.Errorf("replaced instances were stopped before their requests had ended: %w", ctx.Err())
 	}
+}
+
+// settleEvery is how often Settle looks.
+const settleEvery = 5 * time.Millisecond
+
+// Settle returns when no start, no replacement, no end and no request's wait is
+// under way, or with ctx's error. It is for the moment before Close, so that nobody's wait is
+// cut short by it.
+func (a *Activator) Settle(ctx context.Context) error {
+	tick := time.NewTicker(settleEvery)
+	defer tick.Stop()
+	for !a.settled() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+func (a *Activator) settled() bool {
+	return !slices.ContainsFunc(a.all(), func(e *entry) bool {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		return e.wake != nil || e.promotion != nil || len(e.waiters) > 0 || len(e.leaving) > 0
+	})
 }
 
 func (a *Activator) all() []*entry {

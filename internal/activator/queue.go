@@ -88,6 +88,9 @@ func (a *Activator) admit(e *entry) (*running, *waiter, error) {
 	case e.removed:
 		return nil, nil, stopped()
 	case a.ctx.Err() != nil:
+		if r := e.current.Load(); r != nil && r.admits() {
+			return r, nil, nil // nothing is started any more, but what runs may be used
+		}
 		return nil, nil, closing()
 	}
 	a.notice(e)

@@ -240,7 +240,9 @@ func (a *Activator) woken(e *entry, w *wake, release workload.Release, r *runnin
 		return
 	}
 	a.metrics.starts.WithLabelValues(startReady).Inc()
-	if !adopted && r.instance != nil {
+	if adopted {
+		used += a.AdoptGrace
+	} else if r.instance != nil {
 		a.coldStart(e, r, took)
 	}
 	r.used.Store(int64(used))

@@ -245,7 +245,8 @@ func (l *frontListener) accept() {
 				return
 			}
 			var passing net.Error
-			if errors.As(err, &passing) && passing.Temporary() { //nolint:staticcheck // as net/http, which waits before it asks again
+			//lint:ignore SA1019 as net/http, which waits before it asks again
+			if errors.As(err, &passing) && passing.Temporary() {
 				continue
 			}
 			return

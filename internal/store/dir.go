@@ -8,35 +8,74 @@ import (
 	"path/filepath"
 	"syscall"
 
-	"github.com/gofrs/flock"
+	"golang.org/x/sys/unix"
 )
 
 // ErrDirInUse says that another process holds the data directory.
 var ErrDirInUse = errors.New("in use by another process")
 
+// DirLock is the lock of a data directory. It lasts until every process that has
+// its file has closed it.
+type DirLock struct{ file *os.File }
+
 // LockDir makes the data directory if need be, readable by its owner alone, and
 // takes its lock, which ends with Close or with the process. It returns an error
 // that wraps ErrDirInUse, at once, when another process holds it.
-func LockDir(dir string) (*flock.Flock, error) {
+func LockDir(dir string) (*DirLock, error) {
 	if info, err := os.Stat(dir); err == nil && !info.IsDir() {
 		return nil, fmt.Errorf("%s is a file and not a directory; give another path", dir)
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the data directory: %w", err)
 	}
-	lock := flock.New(filepath.Join(dir, "lock"), flock.SetPermissions(0o600))
-	locked, err := lock.TryLock()
+	file, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
 		return nil, fmt.Errorf("the data directory %s cannot be written: %w; it must belong to the user who runs this", dir, err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("lock the data directory %s: %w", dir, err)
 	}
-	if !locked {
-		return nil, fmt.Errorf("data directory %s: %w", dir, ErrDirInUse)
+	if err := tryLock(file); err != nil {
+		_ = file.Close() // nothing was done with it
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			err = ErrDirInUse
+		}
+		return nil, fmt.Errorf("data directory %s: %w", dir, err)
 	}
-	return lock, nil
+	return &DirLock{file}, nil
 }
+
+func tryLock(file *os.File) error {
+	for {
+		err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}
+
+// InheritDirLock returns the lock of a data directory whose file another process
+// has handed over, which must hold it.
+func InheritDirLock(file *os.File, dir string) (*DirLock, error) {
+	ours, err := file.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("take over the lock of %s: %w", dir, err)
+	}
+	there, err := os.Stat(filepath.Join(dir, "lock"))
+	if err != nil || !os.SameFile(ours, there) {
+		return nil, fmt.Errorf("take over the lock of %s: what was handed over is the lock of another directory", dir)
+	}
+	if err := tryLock(file); err != nil { // no other has it when the one who handed it over does
+		return nil, fmt.Errorf("take over the lock of %s: %w", dir, err)
+	}
+	return &DirLock{file}, nil
+}
+
+// File is the lock's file, to be handed over to another process.
+func (l *DirLock) File() *os.File { return l.file }
+
+// Close gives the lock up, unless another process has its file, too.
+func (l *DirLock) Close() error { return l.file.Close() }
 
 // WriteFile writes a file readable by its owner alone so that, whatever
 // happens, either the old or the new content is there: a temporary file, synced,

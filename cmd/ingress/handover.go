@@ -1,0 +1,235 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// handoverVariable tells a program that it takes another's place, and what the
+// descriptors from 3 on are: a JSON list of names.
+const handoverVariable = "INGRESS_HANDOVER"
+
+// Names of what is handed over besides listeners, whose names are their setting
+// and address.
+const (
+	handoverLock = "lock"
+	handoverTalk = "talk"
+)
+
+// What the two programs say to each other, a byte each.
+const (
+	sayPrepared = 'p' // the new one: everything is open, and nothing is supervised yet
+	sayGo       = 'g' // the old one: it supervises nothing any more
+	sayServing  = 's' // the new one: it takes requests
+)
+
+// handoverTimeout bounds each of their steps: opening a database can mean to
+// migrate it.
+const handoverTimeout = 2 * time.Minute
+
+// inheritance is what a program has got from the one whose place it takes. A nil
+// one is that of a program that takes nobody's.
+type inheritance struct {
+	listeners map[string][]*os.File
+	lock      *os.File
+	talk      net.Conn
+}
+
+// inherit takes what was handed over, if anything. The descriptors are not for
+// those that this program starts.
+func inherit(lookup func(string) (string, bool)) (*inheritance, error) {
+	text, given := lookup(handoverVariable)
+	if !given {
+		return nil, nil //nolint:nilnil // nothing was handed over, and that is no error
+	}
+	if err := os.Unsetenv(handoverVariable); err != nil {
+		return nil, fmt.Errorf("%s: %w", handoverVariable, err)
+	}
+	var names []string
+	if err := json.Unmarshal([]byte(text), &names); err != nil {
+		return nil, fmt.Errorf("%s is for ingress upgrade itself: %w", handoverVariable, err)
+	}
+	h := &inheritance{listeners: map[string][]*os.File{}}
+	for i, name := range names {
+		fd := 3 + i
+		unix.CloseOnExec(fd)
+		file := os.NewFile(uintptr(fd), name)
+		switch name {
+		case handoverLock:
+			h.lock = file
+		case handoverTalk:
+			conn, err := net.FileConn(file)
+			if err := errors.Join(err, file.Close()); err != nil {
+				return nil, fmt.Errorf("take over: %w", err)
+			}
+			h.talk = conn
+		default:
+			h.listeners[name] = append(h.listeners[name], file)
+		}
+	}
+	if h.talk == nil {
+		return nil, fmt.Errorf("%s is for ingress upgrade itself", handoverVariable)
+	}
+	return h, nil
+}
+
+// listenerName names a listener by its setting and the address given there: with
+// another address in the configuration the new program opens its own.
+func listenerName(field, addr string) string { return field + " " + addr }
+
+// take returns the listeners for an address of a setting, or none.
+func (h *inheritance) take(field, addr string) ([]net.Listener, error) {
+	if h == nil {
+		return nil, nil
+	}
+	name := listenerName(field, addr)
+	var listeners []net.Listener
+	for _, file := range h.listeners[name] {
+		l, err := net.FileListener(file)
+		if err := errors.Join(err, file.Close()); err != nil {
+			return listeners, fmt.Errorf("%s: take over %q: %w", field, addr, err)
+		}
+		listeners = append(listeners, l)
+	}
+	delete(h.listeners, name)
+	return listeners, nil
+}
+
+// rest closes what the configuration does not ask for any more.
+func (h *inheritance) rest() {
+	for _, files := range h.listeners {
+		for _, file := range files {
+			_ = file.Close() // the one who handed it over still has it
+		}
+	}
+	h.listeners = nil
+}
+
+// prepared says that everything is open, and waits until the other program
+// supervises nothing any more.
+func (h *inheritance) prepared(ctx context.Context) error {
+	if h == nil {
+		return nil
+	}
+	if err := say(h.talk, sayPrepared); err != nil {
+		return fmt.Errorf("take over: %w", err)
+	}
+	if err := hear(ctx, h.talk, sayGo); err != nil {
+		return fmt.Errorf("take over: the program before did not let go: %w", err)
+	}
+	return nil
+}
+
+// serving says that requests are taken now.
+func (h *inheritance) serving() error {
+	if h == nil {
+		return nil
+	}
+	h.rest()
+	return errors.Join(say(h.talk, sayServing), h.talk.Close())
+}
+
+func say(to net.Conn, word byte) error {
+	_, err := to.Write([]byte{word})
+	return err
+}
+
+// hear waits for a word.
+func hear(ctx context.Context, from net.Conn, word byte) error {
+	stop := context.AfterFunc(ctx, func() { _ = from.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	if err := from.SetReadDeadline(time.Now().Add(handoverTimeout)); err != nil {
+		return err
+	}
+	var got [1]byte
+	if _, err := io.ReadFull(from, got[:]); err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return err
+	}
+	if got[0] != word {
+		return fmt.Errorf("it said %q instead of %q", got[0], word)
+	}
+	return nil
+}
+
+// bequest is what is handed over: descriptors with their names.
+type bequest struct {
+	names []string
+	files []uintptr
+}
+
+// add adds a copy of a descriptor. The copy is made without os.File's Fd, which
+// would make the original block.
+func (b *bequest) add(name string, from syscall.Conn) error {
+	raw, err := from.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("hand over %s: %w", name, err)
+	}
+	copied := -1
+	controlErr := raw.Control(func(fd uintptr) {
+		copied, err = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 3)
+	})
+	if err := errors.Join(controlErr, err); err != nil {
+		return fmt.Errorf("hand over %s: %w", name, err)
+	}
+	b.names, b.files = append(b.names, name), append(b.files, uintptr(copied))
+	return nil
+}
+
+// close gives the copies up; the started program has its own.
+func (b *bequest) close() {
+	for _, fd := range b.files {
+		_ = unix.Close(int(fd))
+	}
+}
+
+// start starts the program anew with the bequest, and returns its process and the
+// connection to talk to it by.
+func (b *bequest) start(executable string, args, env []string) (*os.Process, net.Conn, error) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("make a way to talk to it: %w", err)
+	}
+	ours := os.NewFile(uintptr(pair[0]), handoverTalk)
+	defer ours.Close()
+	defer unix.Close(pair[1])
+	names, err := json.Marshal(append(b.names[:len(b.names):len(b.names)], handoverTalk))
+	if err != nil {
+		return nil, nil, err
+	}
+	kept := env[:0:0]
+	for _, entry := range env {
+		if !strings.HasPrefix(entry, handoverVariable+"=") {
+			kept = append(kept, entry)
+		}
+	}
+	pid, err := syscall.ForkExec(executable, args, &syscall.ProcAttr{
+		Env:   append(kept, handoverVariable+"="+string(names)),
+		Files: append(append([]uintptr{0, 1, 2}, b.files...), uintptr(pair[1])),
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("start %s: %w", executable, err)
+	}
+	process, err := os.FindProcess(pid)
+	if err != nil {
+		return nil, nil, fmt.Errorf("find what was started: %w", err)
+	}
+	talk, err := net.FileConn(ours)
+	if err != nil {
+		_ = process.Kill()
+		return nil, nil, fmt.Errorf("make a way to talk to it: %w", err)
+	}
+	return process, talk, nil
+}

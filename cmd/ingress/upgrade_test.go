@@ -1,0 +1,224 @@
+package main_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+)
+
+// upgrade has the running process put another in its place, and returns the
+// other's number.
+func (i *ingress) upgrade() int {
+	i.t.Helper()
+	client := &http.Client{Timeout: deadline, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", filepath.Join(i.dir, "admin.sock"))
+		},
+	}}
+	res, err := client.Post("http://ingress/upgrade", "", nil)
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	var answer struct{ PID int }
+	if err := json.Unmarshal(text, &answer); err != nil || answer.PID == 0 || res.StatusCode != http.StatusOK {
+		_, stderr := i.output()
+		i.t.Fatalf("the upgrade is answered %d %s\n%s", res.StatusCode, text, stderr)
+	}
+	return answer.PID
+}
+
+// ended waits until a process that is not this test's child has ended.
+func ended(t testing.TB, pid int) {
+	t.Helper()
+	within(t, fmt.Sprintf("end of process %d", pid), func() bool { return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) })
+}
+
+// upgradable starts a platform whose process may be replaced: the last one is
+// ended with the test.
+func upgradable(t *testing.T, args ...string) (i *ingress, replace func() int) {
+	i = startPlatform(t, args...)
+	last := i.cmd.Process.Pid
+	t.Cleanup(func() {
+		if last != i.cmd.Process.Pid {
+			if err := syscall.Kill(last, syscall.SIGTERM); err != nil {
+				t.Error(err)
+			}
+			ended(t, last)
+			// Its output was the first one's, too, which is waited for until that ends.
+			err := <-i.exited
+			i.exited <- err
+			if err != nil {
+				t.Errorf("the first process ended with %v", err)
+			}
+		}
+	})
+	return i, func() int {
+		before := last
+		last = i.upgrade()
+		ended(t, before)
+		return last
+	}
+}
+
+// TestTenUpgradesUnderLoadDropNothing: clients never see that the process is
+// another, and apps never notice.
+func TestTenUpgradesUnderLoadDropNothing(t *testing.T) {
+	needs(t, "python3")
+	i, replace := upgradable(t)
+	i.deployed("app", "run", "steady", "--dir", steadyApp(t), "--idle-timeout", "0s")
+	i.mustCall("url/create", `{"id":"steady","destinationURL":"https://example.com/"}`)
+	before := sorted(launchers(t, i.dir))
+
+	stop := make(chan struct{})
+	var served atomic.Int64
+	var clients sync.WaitGroup
+	for _, target := range []struct {
+		url    string
+		status int
+	}{{appURL("steady", "/"), 200}, {appURL("steady", "/slow"), 200}, {"http://localhost/u/steady", 302}, {"http://nosuch.app.localhost/", 404}} {
+		for range 2 {
+			clients.Go(func() {
+				client := i.client()
+				for {
+					select {
+					case <-stop:
+						return
+					default:
+					}
+					status, err := send(client, http.MethodGet, target.url, "", "")
+					if err != nil || status != target.status {
+						t.Errorf("%s is answered %d, %v", target.url, status, err)
+						return
+					}
+					served.Add(1)
+				}
+			})
+		}
+	}
+	for n := range 10 {
+		reached := served.Load() + 50 // each process has some to answer
+		within(t, "answers between upgrades", func() bool { return served.Load() >= reached || t.Failed() })
+		pid := replace()
+		if t.Failed() {
+			t.Fatalf("after upgrade %d", n+1)
+		}
+		if got := sorted(launchers(t, i.dir)); !slices.Equal(got, before) {
+			t.Fatalf("after upgrade %d, to process %d, the launchers are %v, before they were %v", n+1, pid, got, before)
+		}
+	}
+	close(stop)
+	clients.Wait()
+	t.Logf("%d requests were answered", served.Load())
+
+	// The last one does what the first did: it writes, deploys, and wakes.
+	i.mustCall("url/create", `{"id":"later","destinationURL":"https://example.com/"}`)
+	i.deployed("app", "run", "later", "--dir", steadyApp(t))
+	if a := i.get(appURL("later", "/")); a.status != http.StatusOK {
+		t.Errorf("an app deployed afterwards is answered %d %s", a.status, a.body)
+	}
+}
+
+// steadyApp is a folder with an app that answers at once, or slowly.
+func steadyApp(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	const code = `import http.server, os, time
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_GET(self):
+        if self.path == "/slow":
+            time.sleep(0.2)
+        self.send_response(200)
+        self.send_header("Content-Length", "6")
+        self.end_headers()
+        self.wfile.write(b"steady")
+    def log_message(self, *args):
+        pass
+
+http.server.ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forever()
+`
+	if err := os.WriteFile(filepath.Join(dir, "app.py"), []byte(code), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// TestAnUpgradeThatFailsChangesNothing: the new program cannot start, because its
+// configuration has become wrong.
+func TestAnUpgradeThatFailsChangesNothing(t *testing.T) {
+	config := filepath.Join(t.TempDir(), "ingress.yaml")
+	if err := os.WriteFile(config, []byte("user-host: user.localhost\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	i := startIngress(t, "--config", config)
+	i.mustCall("url/create", `{"id":"kept","destinationURL":"https://example.com/"}`)
+	if err := os.WriteFile(config, []byte("no-such-setting: 1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := i.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	i.await("the failed upgrade", func() bool {
+		_, stderr := i.output()
+		return strings.Contains(stderr, "the upgrade failed, and this process goes on")
+	})
+	_, stderr := i.output()
+	if !strings.Contains(stderr, "no-such-setting") {
+		t.Errorf("the log does not say why: %s", stderr)
+	}
+	if a := i.do("GET", "http://localhost/u/kept", nil, ""); a.status != http.StatusFound {
+		t.Errorf("afterwards a link is answered %d", a.status)
+	}
+	i.mustCall("url/create", `{"id":"later","destinationURL":"https://example.com/"}`)
+}
+
+// TestNobodyElseGetsTheDataDirectoryMeanwhile: the lock is handed over, not given
+// up and taken.
+func TestNobodyElseGetsTheDataDirectoryMeanwhile(t *testing.T) {
+	i, replace := upgradable(t)
+	replace()
+	other := launch(t, i.dir, nil, "--admin-socket", filepath.Join(t.TempDir(), "s"))
+	if err := <-other.exited; err == nil {
+		t.Error("another process has taken the data directory")
+	}
+	if _, stderr := other.output(); !strings.Contains(stderr, "in use by another process") {
+		t.Errorf("it says %s", stderr)
+	}
+	if a := i.get("http://localhost/"); a.status != http.StatusOK {
+		t.Errorf("the one that has it answers %d", a.status)
+	}
+}
+
+// TestAnUpgradeWaitsForWhoWaits: a request that wakes an app while its process is
+// replaced is answered.
+func TestAnUpgradeWaitsForWhoWaits(t *testing.T) {
+	needs(t, "python3")
+	i, replace := upgradable(t)
+	i.deployed("app", "run", "sleepy", "--dir", steadyApp(t), "--idle-timeout", "1s")
+	i.awaitState("sleepy", "idle")
+	answered := make(chan answer, 1)
+	go func() { answered <- i.get(appURL("sleepy", "/")) }()
+	replace()
+	if a := <-answered; a.status != http.StatusOK {
+		t.Errorf("it is answered %d %s", a.status, a.body)
+	}
+}
