@@ -25,7 +25,6 @@ import (
 // so that bytes smuggled into one would be a request to it.
 type recordingBackend struct {
 	listener net.Listener
-	conns    sync.WaitGroup
 
 	mu       sync.Mutex
 	raw      strings.Builder

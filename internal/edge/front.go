@@ -211,7 +211,7 @@ type frontListener struct {
 func newFrontListener(l net.Listener, s *Server) *frontListener {
 	f := &frontListener{
 		Listener: l, server: s, handshake: s.edge.config.Limits.ReadHeader,
-		arrived: make(chan net.Conn), failed: make(chan error, 1),
+		arrived: make(chan net.Conn), failed: make(chan error),
 	}
 	f.ctx, f.cancel = context.WithCancel(context.Background())
 	return f
@@ -233,23 +233,18 @@ func (l *frontListener) Accept() (net.Conn, error) {
 	}
 }
 
-// accept takes what comes, until the listener fails for good.
+// accept takes what comes until Close.
 func (l *frontListener) accept() {
 	defer l.pending.Done()
 	for {
 		conn, err := l.Listener.Accept()
 		if err != nil {
 			select {
-			case l.failed <- err:
+			case l.failed <- err: // net/http decides whether to go on
+				continue
 			case <-l.ctx.Done():
 				return
 			}
-			var passing net.Error
-			//lint:ignore SA1019 as net/http, which waits before it asks again
-			if errors.As(err, &passing) && passing.Temporary() {
-				continue
-			}
-			return
 		}
 		l.welcome(conn)
 	}
