@@ -63,6 +63,14 @@ type head struct {
 	codings   int
 }
 
+// What is doubtful in HTTP/2 as well.
+const (
+	nearlyLength = "A header's name is nearly Content-Length."
+	manyLengths  = "It has more than one Content-Length."
+	twoHosts     = "Its target and its Host header name different hosts."
+	nearlyCoding = "A header's name is nearly Transfer-Encoding."
+)
+
 const (
 	// lineSlack is how far net/http reads beyond its limit of bytes.
 	lineSlack = 8 << 10
@@ -229,7 +237,7 @@ func (f *framer) takeHost(value []byte) {
 	named, err := normaliseHost(string(value))
 	target, targetErr := normaliseHost(f.head.authority)
 	if err != nil || targetErr != nil || named != target {
-		f.doubted("Its target and its Host header name different hosts.")
+		f.doubted(twoHosts)
 	}
 }
 
@@ -238,12 +246,12 @@ func (f *framer) takeLength(name, value []byte) {
 	n, ok := parseDigits(value)
 	switch {
 	case bytes.IndexByte(name, '_') >= 0:
-		f.doubted("A header's name is nearly Content-Length.")
+		f.doubted(nearlyLength)
 	case !ok:
 		f.doubted("Its Content-Length is not a number.")
 	case f.head.lengths > 1:
 		// RFC 9110 8.6 lets equal ones pass; who sends them is broken or has plans.
-		f.doubted("It has more than one Content-Length.")
+		f.doubted(manyLengths)
 	}
 	f.head.length = n
 }
@@ -264,7 +272,7 @@ func (f *framer) takeCoding(name, value []byte) {
 	f.head.chunked = bytes.EqualFold(value, []byte("chunked"))
 	switch {
 	case bytes.IndexByte(name, '_') >= 0:
-		f.doubted("A header's name is nearly Transfer-Encoding.")
+		f.doubted(nearlyCoding)
 	case !f.head.chunked || f.head.codings > 1:
 		f.doubted("Its Transfer-Encoding is not understood.")
 	}

@@ -71,3 +71,28 @@ func withConn(ctx context.Context, conn net.Conn) context.Context {
 	}
 	return ctx
 }
+
+// doubtInHTTP2 returns what another reader could understand differently when the
+// request goes on as HTTP/1.1. Frames leave no doubt about its end, and net/http
+// refuses line breaks and headers that belong to HTTP/1 (RFC 9113 8.2), but not
+// a Host beside another :authority (8.3.1), several lengths, or what frames but for
+// an underscore.
+func doubtInHTTP2(r *http.Request) string {
+	for _, host := range r.Header["Host"] {
+		named, err := normaliseHost(host)
+		target, targetErr := normaliseHost(r.Host)
+		if err != nil || targetErr != nil || named != target {
+			return twoHosts
+		}
+	}
+	delete(r.Header, "Host") // Request.Host has it
+	switch {
+	case len(r.Header["Content-Length"]) > 1:
+		return manyLengths
+	case r.Header["Content_length"] != nil:
+		return nearlyLength
+	case r.Header["Transfer_encoding"] != nil:
+		return nearlyCoding
+	}
+	return ""
+}

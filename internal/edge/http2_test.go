@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/tls"
@@ -10,6 +11,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -167,15 +170,19 @@ func newH2Attack(t *testing.T, address string, trust *tls.Config, settings ...ht
 // open opens a stream with a request to the host. The error says that the
 // connection has ended.
 func (a *h2Attack) open(host string) (uint32, error) {
+	return a.openWith([][2]string{{":method", "GET"}, {":scheme", "https"}, {":authority", host}, {":path", "/"}}, true)
+}
+
+func (a *h2Attack) openWith(fields [][2]string, end bool) (uint32, error) {
 	a.block.Reset()
-	for _, field := range [][2]string{{":method", "GET"}, {":scheme", "https"}, {":authority", host}, {":path", "/"}} {
+	for _, field := range fields {
 		if err := a.hpack.WriteField(hpack.HeaderField{Name: field[0], Value: field[1]}); err != nil {
 			a.t.Fatal(err)
 		}
 	}
 	id := a.stream
 	a.stream += 2
-	return id, a.framer.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: a.block.Bytes(), EndStream: true, EndHeaders: true})
+	return id, a.framer.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: a.block.Bytes(), EndStream: end, EndHeaders: true})
 }
 
 func TestRapidResetsEndTheConnection(t *testing.T) {
@@ -324,6 +331,161 @@ func TestAStreamThatNobodyReadsIsGivenUp(t *testing.T) {
 				if err := a.framer.WriteWindowUpdate(0, uint32(max(1, len(f.Data())))); err != nil {
 					t.Fatal(err)
 				}
+			}
+		}
+	}
+}
+
+// TestNoRequestIsSmuggledThroughHTTP2 sends what would be a request of its own, or
+// another one, if it were written into HTTP/1.1 as it is.
+func TestNoRequestIsSmuggledThroughHTTP2(t *testing.T) {
+	const hidden = "GET /canary HTTP/1.1\r\nHost: hello.app.test\r\n\r\n"
+	var seen atomic.Pointer[string]
+	r := newRig(t, nil)
+	r.backends["hello"] = Backend{Key: "hello", Origin: Remote, PreserveHost: true, URL: *urlOf(t, "http://"+rawBackend(t, func(c net.Conn, in *bufio.Reader) {
+		for {
+			req, err := http.ReadRequest(in)
+			if err != nil {
+				return
+			}
+			body, err := io.ReadAll(req.Body)
+			if err != nil {
+				return
+			}
+			was := ""
+			if before := seen.Load(); before != nil {
+				was = *before
+			}
+			was += fmt.Sprintf("%s %s %s %q;", req.Method, req.RequestURI, req.Host, body)
+			seen.Store(&was)
+			fmt.Fprint(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+		}
+	}))}
+	address, trust := r.serveTLS()
+	// replaced returns the ordinary fields with others in their place, or added.
+	replaced := func(fields ...[2]string) [][2]string {
+		all := [][2]string{{":method", "POST"}, {":scheme", "https"}, {":authority", "hello.app.test"}, {":path", "/s"}}
+		for _, f := range fields {
+			at := slices.IndexFunc(all, func(other [2]string) bool { return other[0] == f[0] && f[0][0] == ':' })
+			if at < 0 {
+				all = append(all, f)
+			} else {
+				all[at] = f
+			}
+		}
+		return all
+	}
+	for name, row := range map[string]struct {
+		fields [][2]string
+		body   string
+		seen   string // empty: nothing
+	}{
+		"H2.TE":                       {replaced([2]string{"transfer-encoding", "chunked"}), "0\r\n\r\n" + hidden, ""},
+		"H2.CL in the middle":         {replaced([2]string{"content-length", "3"}), "abc" + hidden, ""},
+		"H2.CL too long":              {replaced([2]string{"content-length", "300"}), "abc", ""},
+		"H2.CL twice":                 {replaced([2]string{"content-length", "3"}, [2]string{"content-length", "0"}), "abc", ""},
+		"CL with an underscore":       {replaced([2]string{"content_length", "3"}), "abc", ""},
+		"TE with an underscore":       {replaced([2]string{"transfer_encoding", "chunked"}), "abc", ""},
+		"a line break in a value":     {replaced([2]string{"x", "y\r\nTransfer-Encoding: chunked"}), "0\r\n\r\n" + hidden, ""},
+		"a line feed in a value":      {replaced([2]string{"x", "y\nTransfer-Encoding: chunked"}), "0\r\n\r\n" + hidden, ""},
+		"NUL in a value":              {replaced([2]string{"x", "y\x00z"}), "abc", ""},
+		"a line break in a name":      {replaced([2]string{"x: y\r\ntransfer-encoding", "chunked"}), "0\r\n\r\n" + hidden, ""},
+		"a colon in a name":           {replaced([2]string{"transfer-encoding: chunked\r\nx", "y"}), "0\r\n\r\n" + hidden, ""},
+		"a space in a name":           {replaced([2]string{"transfer-encoding ", "chunked"}), "0\r\n\r\n" + hidden, ""},
+		"capitals in a name":          {replaced([2]string{"Transfer-Encoding", "chunked"}), "0\r\n\r\n" + hidden, ""},
+		"a request in the path":       {replaced([2]string{":path", "/s HTTP/1.1\r\nHost: x\r\n\r\n" + hidden}), "abc", ""},
+		"a version in the path":       {replaced([2]string{":path", "/s HTTP/1.1"}), "abc", ""},
+		"a request in the method":     {replaced([2]string{":method", "GET /canary HTTP/1.1\r\nHost: x\r\n\r\nPOST"}), "abc", ""},
+		"a header in the authority":   {replaced([2]string{":authority", "hello.app.test\r\nX: y"}), "abc", ""},
+		"a path in the authority":     {replaced([2]string{":authority", "hello.app.test/canary"}), "abc", ""},
+		"another host":                {replaced([2]string{"host", "own.test"}), "abc", ""},
+		"connection":                  {replaced([2]string{"connection", "transfer-encoding"}), "abc", ""},
+		"upgrade":                     {replaced([2]string{"upgrade", "h2c"}), "abc", ""},
+		"te":                          {replaced([2]string{"te", "chunked"}), "abc", ""},
+		"a path without a slash":      {replaced([2]string{":path", "canary"}), "abc", ""},
+		"a pseudo-header of nobody's": {replaced([2]string{":canary", "/"}), "abc", ""},
+		"the same host":               {replaced([2]string{"host", "hello.app.test"}), "abc", `POST /s hello.app.test "abc";`},
+		"a length":                    {replaced([2]string{"content-length", "3"}), "abc", `POST /s hello.app.test "abc";`},
+		"a request as body":           {replaced(), hidden, fmt.Sprintf("POST /s hello.app.test %q;", hidden)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			seen.Store(nil)
+			a := newH2Attack(t, address, trust)
+			id, err := a.openWith(row.fields, false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := a.framer.WriteData(id, true, []byte(row.body)); err != nil {
+				t.Fatal(err)
+			}
+			a.wantStreamEnd(id)
+			got := ""
+			if s := seen.Load(); s != nil {
+				got = *s
+			}
+			if got != row.seen {
+				t.Errorf("the backend saw %q, want %q", got, row.seen)
+			}
+		})
+	}
+}
+
+// TestWhatNoLengthAnnouncedGoesNowhere has frames behind a body of no bytes. The
+// server resets the stream, before or after the request went on without them.
+func TestWhatNoLengthAnnouncedGoesNowhere(t *testing.T) {
+	var raw lockedBuffer
+	r := newRig(t, nil)
+	r.backends["hello"] = Backend{Key: "hello", Origin: Remote, URL: *urlOf(t, "http://"+rawBackend(t, func(c net.Conn, in *bufio.Reader) {
+		for {
+			if _, err := http.ReadRequest(bufio.NewReader(io.TeeReader(in, &raw))); err != nil {
+				return
+			}
+			fmt.Fprint(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+		}
+	}))}
+	address, trust := r.serveTLS()
+	for range 20 {
+		a := newH2Attack(t, address, trust)
+		id, err := a.openWith([][2]string{{":method", "POST"}, {":scheme", "https"}, {":authority", "hello.app.test"}, {":path", "/s"}, {"content-length", "0"}}, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := a.framer.WriteData(id, true, []byte("GET /canary HTTP/1.1\r\nHost: hello.app.test\r\n\r\n")); err != nil {
+			t.Fatal(err)
+		}
+		a.wantStreamEnd(id)
+	}
+	r.get("hello.app.test/last")
+	if got := raw.String(); strings.Contains(got, "canary") || !strings.Contains(got, "/last") {
+		t.Errorf("the backend got %q", got)
+	}
+}
+
+// wantStreamEnd reads until the stream, or the connection, has ended.
+func (a *h2Attack) wantStreamEnd(id uint32) {
+	a.t.Helper()
+	for {
+		frame, err := a.framer.ReadFrame()
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			a.t.Fatal("neither an answer nor an end")
+		}
+		if err != nil {
+			return
+		}
+		switch f := frame.(type) {
+		case *http2.RSTStreamFrame:
+			return
+		case *http2.GoAwayFrame:
+			if f.ErrCode != http2.ErrCodeNo {
+				return
+			}
+		case *http2.HeadersFrame:
+			if f.StreamID == id && f.StreamEnded() {
+				return
+			}
+		case *http2.DataFrame:
+			if f.StreamID == id && f.StreamEnded() {
+				return
 			}
 		}
 	}

@@ -28,7 +28,11 @@ func (e *Edge) recorded(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		expectTrailers(r)
 		rec := &record{started: e.now()}
-		rec.doubt, rec.framed = frontOf(r).begin(r)
+		if r.ProtoMajor == 2 {
+			rec.doubt = doubtInHTTP2(r)
+		} else {
+			rec.doubt, rec.framed = frontOf(r).begin(r)
+		}
 		rec.match = e.hosts.Load().route(r.Method, r.Host, r.URL.Path)
 		rec.route = rec.match.kind.String()
 		next.ServeHTTP(&response{ResponseWriter: w, tunnels: e.tunnels, last: framesUnsurely(r) || rec.misunderstood(), watch: watchWrites(w, r, e.config.Limits.WriteStall)}, withRecord(r, rec))
