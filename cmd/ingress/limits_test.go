@@ -60,7 +60,7 @@ const (
 )
 
 func TestLimitsOfRequestsOfTheWholeProgram(t *testing.T) {
-	i := startIngress(t, "--max-headers", "10", "--request-timeout", "2s", "--body-stall-timeout", "200ms", "--tunnel-idle-timeout", "200ms")
+	i := startIngress(t, "--max-headers", "10", "--request-timeout", "5s", "--body-stall-timeout", "200ms", "--tunnel-idle-timeout", "200ms")
 	address, _ := limitedBackend(t)
 	i.mustCall("app/run", fmt.Sprintf(`{"name":"hello","backend":%q}`, address))
 	wantReason(t, "headers", i.raw("GET / HTTP/1.1\r\n"+toHello+lastOne+strings.Repeat("X: y\r\n", 9)+"\r\n"), "431", "too_many_headers")

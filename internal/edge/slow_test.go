@@ -218,7 +218,7 @@ func TestWhatIsSilentStays(t *testing.T) {
 
 func TestARequestHasATimeInAll(t *testing.T) {
 	release := make(chan struct{})
-	r := newRig(t, nil, func(c *Config) { c.Limits.Request = 100 * time.Millisecond })
+	r := newRig(t, nil, func(c *Config) { c.Limits.Request = time.Second })
 	r.backends["slow"] = backend(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/begun" {
 			fmt.Fprint(w, "begun")
@@ -234,7 +234,7 @@ func TestARequestHasATimeInAll(t *testing.T) {
 	}
 	eventually(t, "both are in the log", func() bool { return strings.Count(r.log.String(), `"reason":"request_timeout"`) == 2 })
 	conn, in := r.upgrade("hello.app.test")
-	wantSilence(t, conn, 500*time.Millisecond)
+	wantSilence(t, conn, 1500*time.Millisecond)
 	if _, err := io.WriteString(conn, "still here\n"); err != nil {
 		t.Fatal(err)
 	}
