@@ -59,6 +59,9 @@ type Config struct {
 	// recognised.
 	Node string
 
+	// Secure redirects plain requests to TLS. Nil means that there is no TLS here.
+	Secure *Secure
+
 	// Limits bound what a client may send and how long things may take. The zero
 	// value of each field means its default.
 	Limits Limits

@@ -11,7 +11,7 @@ import (
 
 // newChain is the way of every request, outermost first.
 func (e *Edge) newChain() http.Handler {
-	var next handler = e.dispatch
+	next := e.secured(e.dispatch)
 	return e.recorded(
 		e.logged(
 			e.recovered(

@@ -20,6 +20,8 @@ type response struct {
 	upgraded func()    // called when the connection is taken over, or nil
 	// last makes this the last answer on its connection.
 	last bool
+	// hsts has browsers keep to TLS, unless the app itself has a say in that.
+	hsts bool
 }
 
 // framesUnsurely reports whether where the request ends is something that a proxy
@@ -44,6 +46,9 @@ func (w *response) WriteHeader(status int) {
 	}
 	if w.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
 		w.status = status
+	}
+	if w.hsts && status >= http.StatusOK && w.Header().Get("Strict-Transport-Security") == "" {
+		w.Header().Set("Strict-Transport-Security", hstsHeader)
 	}
 	if w.last && status >= http.StatusOK {
 		w.Header().Set("Connection", "close") // net/http takes this as an order
