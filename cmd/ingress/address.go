@@ -59,7 +59,7 @@ func newAddresses(c *config, listen net.Addr) (*addresses, error) {
 // would write it.
 func publicURL(c *config, listen net.Addr) (*url.URL, error) {
 	if c.PublicURL == "" {
-		return &url.URL{Scheme: "http", Host: localHostPort(c.Listen[0], listen)}, nil
+		return listenerURL(c, listen), nil
 	}
 	u, err := parseWebURL(c.PublicURL)
 	if err != nil {
@@ -68,18 +68,48 @@ func publicURL(c *config, listen net.Addr) (*url.URL, error) {
 	if u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "" {
 		return nil, fmt.Errorf("--public-url: %q must be scheme, host and port alone", u.Redacted())
 	}
+	if c.TLS.on() && u.Scheme != "https" {
+		return nil, fmt.Errorf("--public-url: %q must begin with https:// where TLS is on: plain requests are redirected", u)
+	}
 	return &url.URL{Scheme: u.Scheme, Host: u.Host}, nil
 }
 
-// localHostPort replaces a host that is no address (none, 0.0.0.0, ::) with
-// localhost, and the port with the one really listened on.
-func localHostPort(configured string, listen net.Addr) string {
+// listenerURL is what a visitor would write: with TLS the name of the ingress,
+// for which there may be a certificate, when it is known.
+func listenerURL(c *config, listen net.Addr) *url.URL {
+	scheme := "http"
+	if c.TLS.on() {
+		scheme = "https"
+	}
+	host := localHost(c.shownListen())
+	if c.TLS.on() && len(c.Host) > 0 {
+		host = c.Host[0]
+	}
+	return &url.URL{Scheme: scheme, Host: withPort(host, scheme, listen)}
+}
+
+// shownListen is the configured address of the listener that URLs lead to.
+func (c *config) shownListen() string {
+	if c.TLS.on() {
+		return c.TLS.ListenTLS[0]
+	}
+	return c.Listen[0]
+}
+
+// localHost replaces a host that is no address (none, 0.0.0.0, ::) with
+// localhost.
+func localHost(configured string) string {
 	host, _, err := net.SplitHostPort(configured)
 	if addr, parseErr := netip.ParseAddr(host); err != nil || host == "" || parseErr == nil && addr.IsUnspecified() {
-		host = "localhost"
+		return "localhost"
 	}
+	return host
+}
+
+// withPort adds the port really listened on, unless it is the scheme's own.
+func withPort(host, scheme string, listen net.Addr) string {
 	_, port, err := net.SplitHostPort(listen.String())
-	if err != nil || port == "80" {
+	if err != nil || scheme == "http" && port == "80" || scheme == "https" && port == "443" {
 		return host
 	}
 	return net.JoinHostPort(host, port)

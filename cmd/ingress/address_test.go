@@ -79,6 +79,36 @@ func TestAddressesAreDerived(t *testing.T) {
 	}
 }
 
+func TestAddressesWithTLS(t *testing.T) {
+	base := config{Listen: []string{":80"}, AppsDomain: "m3o.app", FunctionsDomain: "m3o.sh", UserHost: "user.m3o.example"}
+	base.TLS = tlsSettings{ListenTLS: []string{":443"}, TLSCert: []string{"cert"}, TLSKey: []string{"key"}}
+	for _, test := range []struct {
+		name, public, host, bind, want, wantErr string
+	}{
+		{"nothing said", "", "", "[::]:443", "https://localhost", ""},
+		{"a host", "", "m3o.example", "[::]:443", "https://m3o.example", ""},
+		{"another port", "", "m3o.example", "[::]:8443", "https://m3o.example:8443", ""},
+		{"a public URL", "https://m3o.example", "other.example", "[::]:8443", "https://m3o.example", ""},
+		{"a plain public URL", "http://m3o.example", "", "[::]:443", "", "--public-url"},
+	} {
+		c := base
+		c.PublicURL = test.public
+		if test.host != "" {
+			c.Host = []string{test.host}
+		}
+		a, err := newAddresses(&c, plannedAddr(test.bind))
+		if test.wantErr != "" {
+			if err == nil || !strings.Contains(err.Error(), test.wantErr) {
+				t.Errorf("%s: %v", test.name, err)
+			}
+			continue
+		}
+		if err != nil || a.public.String() != test.want {
+			t.Errorf("%s: %v, %v; want %s", test.name, a.public, err, test.want)
+		}
+	}
+}
+
 func TestByteSizes(t *testing.T) {
 	for text, want := range map[string]byteSize{"0": 0, "65536": 64 << 10, "64KiB": 64 << 10, "4MiB": 4 << 20, "1 GiB": 1 << 30} {
 		var got byteSize

@@ -56,8 +56,9 @@ type config struct {
 	AccessLogKeep     int      `default:"5" env:"INGRESS_ACCESS_LOG_KEEP" placeholder:"N" help:"How many renamed access logs are kept."`
 	AnonymiseClients  bool     `env:"INGRESS_ANONYMISE_CLIENTS" help:"Log of a visitor's address only the network: 24 bits of IPv4, 48 of IPv6."`
 
-	Running running `embed:"" group:"Apps and functions:"`
-	Limits  limits  `embed:"" group:"Limits:"`
+	TLS     tlsSettings `embed:"" group:"TLS:"`
+	Running running     `embed:"" group:"Apps and functions:"`
+	Limits  limits      `embed:"" group:"Limits:"`
 
 	// DataDir is a flag of every command.
 	DataDir string `kong:"-"`
@@ -119,6 +120,7 @@ func (c *config) validate(env func(string) string) error {
 			{"--session-life", c.SessionLife}, {"--verify-link-life", c.VerifyLinkLife}, {"--magic-link-life", c.MagicLinkLife},
 		}),
 		c.validateAccessLog(),
+		c.TLS.validate(c),
 		c.Running.validate(),
 		c.Limits.validate(),
 	)

@@ -177,7 +177,7 @@ func (p *program) newStoreControl(c *config, kept settingStore, closeStore func(
 	s := &storeControl{
 		settings: &settings{
 			given: *c, listed: listSettings(p, given),
-			listen: plannedAddr(c.Listen[0]), store: kept,
+			listen: plannedAddr(c.shownListen()), store: kept,
 			apply: checkAddresses, check: checkAddresses,
 		},
 		close: closeStore,

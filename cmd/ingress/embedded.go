@@ -265,11 +265,11 @@ func (s *server) newTransport(rules *upstream.Rules) *upstream.Transport {
 // dialRules are the rules for backends that tenants register. Private addresses
 // are allowed by default only where nobody from outside can reach us anyway.
 func (s *server) dialRules() *upstream.Rules {
-	allow := allLoopback(s.listeners)
+	allow := allLoopback(s.public())
 	if s.config.AllowPrivateBackends != nil {
 		allow = *s.config.AllowPrivateBackends
 	}
-	own := ownAddresses(append([]net.Listener{s.admin}, s.listeners...))
+	own := ownAddresses(append([]net.Listener{s.admin}, s.public()...))
 	return &upstream.Rules{AllowPrivate: allow, Listeners: func() []netip.AddrPort { return own }}
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -9,11 +10,13 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"slices"
 	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/m3o/ingress/internal/api"
+	"github.com/m3o/ingress/internal/certs"
 	"github.com/m3o/ingress/internal/edge"
 	"github.com/m3o/ingress/internal/store"
 	"github.com/m3o/ingress/internal/upstream"
@@ -35,6 +38,7 @@ over the file, that over what is stored (ingress config), that over the default.
 Examples:
   ingress serve
   ingress serve --listen :8080 --public-url https://m3o.example --apps-domain m3o.app --functions-domain m3o.sh
+  ingress serve --listen :80 --tls-cert m3o.pem --tls-key m3o.key --public-url https://m3o.example
   ingress serve --api-address https://api.example.com     (a stateless ingress; token in M3O_API_TOKEN)
   ingress serve --config /etc/ingress.yaml`
 }
@@ -96,7 +100,9 @@ type server struct {
 	upgrades  chan upgradeRequest
 
 	listeners []net.Listener
-	admin     net.Listener // nil without --admin-listen
+	secure    []net.Listener // for TLS
+	admin     net.Listener   // nil without --admin-listen
+	certs     *certs.Manager // nil without TLS
 	platform  servedPlatform
 	edge      *edge.Edge
 	front     *edge.Server
@@ -151,9 +157,12 @@ func (s *server) run(ctx context.Context) error {
 	if err := s.platform.begin(ctx); err != nil {
 		return err
 	}
-	failed := make(chan error, len(s.listeners))
+	failed := make(chan error, len(s.public()))
 	for _, l := range s.listeners {
 		go func() { failed <- s.front.Serve(l) }()
+	}
+	for _, l := range s.secure {
+		go func() { failed <- s.front.Serve(tls.NewListener(l, s.certs.TLSConfig())) }()
 	}
 	s.ready.Store(true)
 	s.announce()
@@ -200,6 +209,9 @@ func (s *server) start(ctx context.Context) error {
 	if err := s.openPlatform(ctx); err != nil {
 		return err
 	}
+	if err := s.openCerts(); err != nil {
+		return err
+	}
 	s.settings.apply = checkAddresses // until there is a data plane to change
 	if err := s.settings.reload(ctx); err != nil {
 		return err
@@ -220,6 +232,9 @@ func (s *server) check() error {
 	if err := errors.Join(checkAddresses(given), edge.CheckRedirectHosts(s.config.VerifyRedirectTo)); err != nil {
 		return err
 	}
+	if _, err := certs.New(certs.Options{Files: s.config.TLS.pairs()}); err != nil {
+		return fmt.Errorf("--tls-cert: %w", err)
+	}
 	if s.config.remote() {
 		return nil
 	}
@@ -236,10 +251,17 @@ func (s *server) listen() error {
 	// A graceful shutdown has closed them already; the error would say so.
 	s.onClose(func() error { closeAll(s.listeners); return nil })
 	s.settings.listen = s.listeners[0].Addr()
+	if s.config.TLS.on() {
+		if s.secure, err = s.open("--listen-tls", s.config.TLS.ListenTLS, s.listeners); err != nil {
+			return err
+		}
+		s.onClose(func() error { closeAll(s.secure); return nil })
+		s.settings.listen = s.secure[0].Addr()
+	}
 	if s.config.AdminListen == "" {
 		return nil
 	}
-	opened, err := s.open("--admin-listen", []string{s.config.AdminListen}, s.listeners)
+	opened, err := s.open("--admin-listen", []string{s.config.AdminListen}, s.public())
 	if err != nil {
 		return err
 	}
@@ -247,6 +269,9 @@ func (s *server) listen() error {
 	s.onClose(func() error { closeAll(opened); return nil })
 	return nil
 }
+
+// public returns all listeners but those for the operator.
+func (s *server) public() []net.Listener { return slices.Concat(s.listeners, s.secure) }
 
 // openEdge makes the data plane and lets later settings change it.
 func (s *server) openEdge() error {
@@ -268,6 +293,7 @@ func (s *server) openEdge() error {
 			ClientRate: limits.ClientRate, ClientBurst: limits.ClientBurst,
 			BackendRequests: orNone(limits.BackendMaxRequests), BackendQueue: orNone(limits.BackendQueue),
 		},
+		Secure:           s.securing(),
 		Logger:           s.log,
 		AccessLogEvery:   s.config.AccessLogEvery,
 		AnonymiseClients: s.config.AnonymiseClients,
@@ -323,10 +349,6 @@ func (s *server) serveAdmin(l net.Listener, h http.Handler) {
 // announce says that the program is ready: a banner for people on stdout, a line
 // in the log for everything else.
 func (s *server) announce() {
-	listening := make([]string, len(s.listeners))
-	for i, l := range s.listeners {
-		listening[i] = l.Addr().String()
-	}
 	b := banner{
 		version: version(), addresses: s.settings.addresses(), platform: s.platform.describe(),
 		home: s.program.env("HOME"), held: s.config.keyHolder(s.program.env),
@@ -347,11 +369,19 @@ func (s *server) announce() {
 	}
 	b.write(s.program.stdout)
 	if !seen || !isTerminal(s.program.stderr) { // who sees both has just read it
-		s.log.Info("ready", "version", b.version, "listen", listening, "admin", b.admin, "platform", b.platform, "pid", os.Getpid())
+		s.log.Info("ready", "version", b.version, "listen", addressesOf(s.listeners), "listen_tls", addressesOf(s.secure), "admin", b.admin, "platform", b.platform, "pid", os.Getpid())
 	}
 	if key.revoked {
 		s.log.Warn("the bootstrap key was revoked and stays so; to get a new one, set another INGRESS_BOOTSTRAP_KEY or remove the file", "file", key.file)
 	}
+}
+
+func addressesOf(listeners []net.Listener) []string {
+	list := make([]string, len(listeners))
+	for i, l := range listeners {
+		list[i] = l.Addr().String()
+	}
+	return list
 }
 
 // drain stops accepting and lets requests in flight, WebSockets included,
