@@ -209,7 +209,7 @@ func (s *server) start(ctx context.Context) error {
 	if err := s.openPlatform(ctx); err != nil {
 		return err
 	}
-	if err := s.openCerts(); err != nil {
+	if err := s.openCerts(ctx); err != nil {
 		return err
 	}
 	s.settings.apply = checkAddresses // until there is a data plane to change
@@ -232,7 +232,7 @@ func (s *server) check() error {
 	if err := errors.Join(checkAddresses(given), edge.CheckRedirectHosts(s.config.VerifyRedirectTo)); err != nil {
 		return err
 	}
-	if _, err := certs.New(certs.Options{Files: s.config.TLS.pairs()}); err != nil {
+	if _, err := certs.New(context.Background(), certs.Options{Files: s.config.TLS.pairs()}); err != nil {
 		return fmt.Errorf("--tls-cert: %w", err)
 	}
 	if s.config.remote() {

@@ -12,18 +12,18 @@ import (
 
 // openCerts makes what has the certificates, and keeps them up to date until the
 // run ends.
-func (s *server) openCerts() error {
+func (s *server) openCerts(ctx context.Context) error {
 	if !s.config.TLS.on() {
 		return nil
 	}
 	var err error
-	s.certs, err = certs.New(certs.Options{Files: s.config.TLS.pairs(), Log: s.log, Metrics: s.metrics})
+	s.certs, err = certs.New(ctx, certs.Options{Files: s.config.TLS.pairs(), Log: s.log, Metrics: s.metrics})
 	if err != nil {
 		return fmt.Errorf("--tls-cert: %w", err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
+	life, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
-	running.Go(func() { s.certs.Run(ctx) })
+	running.Go(func() { s.certs.Run(life) })
 	s.onClose(func() error {
 		cancel()
 		running.Wait()

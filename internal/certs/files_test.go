@@ -87,7 +87,7 @@ func TestTheNameChoosesAmongTheOperatorsFiles(t *testing.T) {
 		cert, key := ca.Issue(names...)
 		pairs = append(pairs, pair(t, cert, key))
 	}
-	m, err := New(Options{Files: pairs})
+	m, err := New(t.Context(), Options{Files: pairs})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +120,7 @@ func TestTheNameChoosesAmongTheOperatorsFiles(t *testing.T) {
 func TestOldVersionsAreRefusedAndHTTP2IsOffered(t *testing.T) {
 	ca := certstest.New(t)
 	cert, key := ca.Issue("m3o.example")
-	m, err := New(Options{Files: []Pair{pair(t, cert, key)}})
+	m, err := New(t.Context(), Options{Files: []Pair{pair(t, cert, key)}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +143,7 @@ func TestAClientGetsACertificateItCanUse(t *testing.T) {
 	cert, key := ca.Issue("m3o.example")
 	first := pair(t, cert, key)
 	cert, key = ca.IssueRSA("m3o.example")
-	m, err := New(Options{Files: []Pair{first, pair(t, cert, key)}})
+	m, err := New(t.Context(), Options{Files: []Pair{first, pair(t, cert, key)}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -165,7 +165,7 @@ func TestChangedFilesAreTakenOverAndBrokenOnesAreNot(t *testing.T) {
 	p := pair(t, cert, key)
 	log := &lockedBuffer{}
 	metrics := prometheus.NewRegistry()
-	m, err := New(Options{Files: []Pair{p}, Log: slog.New(slog.NewTextHandler(log, nil)), Metrics: metrics})
+	m, err := New(t.Context(), Options{Files: []Pair{p}, Log: slog.New(slog.NewTextHandler(log, nil)), Metrics: metrics})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -229,7 +229,7 @@ func TestFilesAreWatched(t *testing.T) {
 	ca := certstest.New(t)
 	cert, key := ca.Issue("m3o.example")
 	p := pair(t, cert, key)
-	m, err := New(Options{Files: []Pair{p}})
+	m, err := New(t.Context(), Options{Files: []Pair{p}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -263,7 +263,7 @@ func TestFilesThatMakeNoSenseStopTheStart(t *testing.T) {
 		{"no names", pair(t, nameless, namelessKey), "names no host"},
 		{"too large", pair(t, bytes.Repeat([]byte("x"), maxFile+1), key), "bytes"},
 	} {
-		_, err := New(Options{Files: []Pair{good, test.pair}})
+		_, err := New(t.Context(), Options{Files: []Pair{good, test.pair}})
 		if err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: %v, want %q in it", test.name, err, test.want)
 		}
@@ -278,7 +278,7 @@ func TestFilesThatMakeNoSenseStopTheStart(t *testing.T) {
 	}
 	expired, expiredKey := ca.IssueUntil(time.Now().Add(-time.Minute), "m3o.example")
 	log := &lockedBuffer{}
-	if _, err := New(Options{Files: []Pair{pair(t, expired, expiredKey)}, Log: slog.New(slog.NewTextHandler(log, nil))}); err != nil || !strings.Contains(log.String(), "expired") {
+	if _, err := New(t.Context(), Options{Files: []Pair{pair(t, expired, expiredKey)}, Log: slog.New(slog.NewTextHandler(log, nil))}); err != nil || !strings.Contains(log.String(), "expired") {
 		t.Errorf("an expired certificate: %v, %s", err, log)
 	}
 }

@@ -1,6 +1,8 @@
 package certs
 
 import (
+	"context"
+	"errors"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -8,12 +10,15 @@ import (
 
 // register makes the figures. The only label is where certificates come from.
 func (m *Manager) register(registerer prometheus.Registerer) error {
-	for _, source := range []struct {
+	type source struct {
 		name string
 		have func() (count int, soonest time.Time)
-	}{
-		{"file", m.files.expiry},
-	} {
+	}
+	sources := []source{{"file", m.files.expiry}}
+	if m.acme != nil {
+		sources = append(sources, source{"acme", m.acme.expiry})
+	}
+	for _, source := range sources {
 		labels := prometheus.Labels{"source": source.name}
 		count := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "ingress_certificates", Help: "Certificates in use, by where they come from.", ConstLabels: labels,
@@ -46,4 +51,35 @@ func (f *files) expiry() (count int, soonest time.Time) {
 		}
 	}
 	return len(f.loaded), soonest
+}
+
+// count makes the figures of orders.
+func (a *authority) count(registerer prometheus.Registerer) error {
+	a.counts = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "ingress_certificate_orders_total", Help: "Certificates ordered, renewals included, by what came of it.",
+	}, []string{"outcome"})
+	a.denied = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "ingress_certificate_denials_total", Help: "Handshakes that got no certificate, by reason.",
+	}, []string{"reason"})
+	for _, outcome := range []string{"obtained", "failed"} {
+		a.counts.WithLabelValues(outcome) // so that the first failure is an increase
+	}
+	return errors.Join(registerer.Register(a.counts), registerer.Register(a.denied))
+}
+
+// reasonOf is the label for why a handshake got no certificate.
+func reasonOf(err error) string {
+	for _, reason := range []struct {
+		err  error
+		name string
+	}{
+		{errRefused, "not_served"}, {errTooMany, "lookup_rate"}, {errCannotAsk, "platform_down"},
+		{errFull, "max_names"}, {errBudget, "order_rate"}, {errBackoff, "backoff"}, {errPending, "wildcard_pending"},
+		{context.DeadlineExceeded, "slow"}, {context.Canceled, "client_gone"},
+	} {
+		if errors.Is(err, reason.err) {
+			return reason.name
+		}
+	}
+	return "order_failed"
 }

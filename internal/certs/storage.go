@@ -57,7 +57,9 @@ func NewStorage(db *store.DB, sealer *store.Sealer, log *slog.Logger) *Storage {
 
 // Close stops renewing locks: those still held expire by themselves.
 func (s *Storage) Close() error {
+	s.mu.Lock()
 	s.end()
+	s.mu.Unlock()
 	s.busy.Wait()
 	return nil
 }
@@ -271,11 +273,14 @@ func (s *Storage) isFree(ctx context.Context, name string) (bool, error) {
 func (s *Storage) keep(name, holder string) {
 	ctx, stop := context.WithCancel(s.life)
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	if before := s.held[name]; before != nil {
 		before.stop() // its lease had expired
 	}
 	s.held[name] = &heldLock{holder, stop}
-	s.mu.Unlock()
+	if s.life.Err() != nil {
+		return // certmagic waits for none of its renewals when it ends
+	}
 	s.busy.Go(func() {
 		tick := time.NewTicker(renewEvery)
 		defer tick.Stop()

@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"context"
 	"errors"
 	"net"
 	"net/http"
@@ -101,4 +102,50 @@ func (s *Secure) authority(host string) string {
 		return "[" + host + "]"
 	}
 	return host
+}
+
+// HostRemembered reports from memory whether a host, in lower case and without
+// port and trailing dot, is served, and whether that is sure. It asks nobody.
+func (e *Edge) HostRemembered(host string) (served, sure bool) {
+	cache, id, served := e.hostCache(host)
+	if cache == nil {
+		return served, true
+	}
+	switch _, known := cache.peek(id); known {
+	case "unknown":
+		return false, true
+	case "no":
+		return false, false
+	}
+	return true, true
+}
+
+// HostServed reports whether a host is served, and asks the platform unless it is
+// remembered. An error means that nobody can tell now.
+func (e *Edge) HostServed(ctx context.Context, host string) (bool, error) {
+	cache, id, served := e.hostCache(host)
+	if cache == nil {
+		return served, nil
+	}
+	_, err := cache.get(ctx, id)
+	switch {
+	case err == nil, errors.Is(err, errDeploying):
+		return true, nil
+	case errors.Is(err, errUnknown):
+		return false, nil
+	}
+	return false, err
+}
+
+// hostCache returns where it is remembered whether there is such an app or
+// function; or, without a cache, whether the host is served.
+func (e *Edge) hostCache(host string) (cache *resolveCache[Backend], id string, served bool) {
+	m := e.hosts.Load().route(http.MethodGet, host, "/")
+	switch m.kind {
+	case routeApp:
+		return e.apps, m.id, false
+	case routeFunction:
+		return e.functions, m.id, false
+	}
+	return nil, "", m.kind != routeUnknownHost && m.kind != routeBadHost
 }

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 )
 
 // coversTest is the certificates of these tests: all hosts under .test but one.
@@ -136,5 +137,44 @@ func TestChallengesAreAnsweredOnAnyHost(t *testing.T) {
 	r.get("own.test/other")
 	if len(asked) != 2 {
 		t.Errorf("asked for %v", asked)
+	}
+}
+
+func TestWhichHostsAreServedIsAnsweredFromMemoryFirst(t *testing.T) {
+	began := time.Now()
+	r := newRig(t, nil, func(c *Config) { c.Now = func() time.Time { return began } })
+	r.backends["hello"], r.backends["soon"] = Backend{Origin: Remote, URL: *urlOf(t, "http://127.0.0.1:1")}, Backend{}
+	for host, want := range map[string]bool{
+		"own.test": true, "user.test": true, "app.test": true, "fn.test": true, "nobody.test": false, "a.b.app.test": false, "not a host": false,
+	} {
+		served, sure := r.edge.HostRemembered(host)
+		again, err := r.edge.HostServed(t.Context(), host)
+		if served != want || !sure || again != want || err != nil {
+			t.Errorf("%s: %v %v, %v %v; want %v", host, served, sure, again, err, want)
+		}
+	}
+	if r.calls != 0 {
+		t.Errorf("the platform was asked %d times", r.calls)
+	}
+	for _, test := range []struct {
+		host   string
+		served bool
+	}{{"hello.app.test", true}, {"soon.fn.test", true}, {"missing.app.test", false}} {
+		if _, sure := r.edge.HostRemembered(test.host); sure {
+			t.Errorf("%s: nobody was asked yet", test.host)
+		}
+		if served, err := r.edge.HostServed(t.Context(), test.host); served != test.served || err != nil {
+			t.Errorf("%s: %v, %v", test.host, served, err)
+		}
+		if served, sure := r.edge.HostRemembered(test.host); served != test.served || !sure {
+			t.Errorf("%s, afterwards: %v %v", test.host, served, sure)
+		}
+	}
+	r.setDown(errors.New("the platform is away"))
+	if _, err := r.edge.HostServed(t.Context(), "other.app.test"); err == nil {
+		t.Error("the platform is away, and nobody says so")
+	}
+	if served, sure := r.edge.HostRemembered("hello.app.test"); !served || !sure {
+		t.Error("what was known is forgotten without the platform")
 	}
 }
