@@ -167,8 +167,12 @@ func leadsUnder(u, prefix *url.URL) bool {
 	return asciiHost(u) == asciiHost(prefix) && webPort(u) == webPort(prefix) && strings.HasPrefix(u.Path, prefix.Path)
 }
 
-func asciiHost(u *url.URL) string {
-	host := strings.TrimSuffix(u.Hostname(), ".")
+func asciiHost(u *url.URL) string { return asciiName(u.Hostname()) }
+
+// asciiName returns a host as it is looked up: in lower case, in ASCII, without a
+// trailing dot.
+func asciiName(host string) string {
+	host = strings.TrimSuffix(host, ".")
 	if ascii, err := idna.Lookup.ToASCII(host); err == nil {
 		return ascii
 	}

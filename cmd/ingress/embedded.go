@@ -36,6 +36,7 @@ const (
 // embedded is the platform in this process.
 type embedded struct {
 	db        *store.DB
+	sealer    *store.Sealer
 	keys      *key.Service
 	key       key.Bootstrap
 	apps      *workload.Registry
@@ -91,7 +92,7 @@ func (s *server) openEmbedded(ctx context.Context) error {
 		return err
 	}
 	s.settings.store = db
-	e := &embedded{db: db}
+	e := &embedded{db: db, sealer: sealer}
 	s.platform = e
 	if err := s.makeServices(ctx, e, sealer); err != nil {
 		return err

@@ -38,6 +38,7 @@ over the file, that over what is stored (ingress config), that over the default.
 Examples:
   ingress serve
   ingress serve --listen :8080 --public-url https://m3o.example --apps-domain m3o.app --functions-domain m3o.sh
+  ingress serve --listen :80 --tls --public-url https://m3o.example --apps-domain m3o.app --functions-domain m3o.sh
   ingress serve --listen :80 --tls-cert m3o.pem --tls-key m3o.key --public-url https://m3o.example
   ingress serve --api-address https://api.example.com     (a stateless ingress; token in M3O_API_TOKEN)
   ingress serve --config /etc/ingress.yaml`
@@ -209,14 +210,14 @@ func (s *server) start(ctx context.Context) error {
 	if err := s.openPlatform(ctx); err != nil {
 		return err
 	}
-	if err := s.openCerts(ctx); err != nil {
-		return err
-	}
 	s.settings.apply = checkAddresses // until there is a data plane to change
 	if err := s.settings.reload(ctx); err != nil {
 		return err
 	}
 	if err := s.openEdge(); err != nil {
+		return err
+	}
+	if err := s.openCerts(ctx); err != nil {
 		return err
 	}
 	return s.openAdmin()

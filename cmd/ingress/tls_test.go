@@ -13,8 +13,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
+	"github.com/m3o/ingress/internal/certs/acmetest"
 	"github.com/m3o/ingress/internal/certs/certstest"
 )
 
@@ -140,6 +143,11 @@ func TestTLSSettingsThatMakeNoSenseStopTheStart(t *testing.T) {
 		{[]string{"--tls-cert", goodFile, "--tls-key", goodKeyFile, "--listen-tls", "nonsense"}, "--listen-tls"},
 		{[]string{"--tls-cert", goodFile, "--tls-key", goodKeyFile, "--public-url", "http://m3o.test"}, "--public-url"},
 		{[]string{"--hsts"}, "--hsts"},
+		{[]string{"--acme-dns-hook", "x"}, "--acme-dns-hook"},
+		{[]string{"--tls", "--acme-ca", "http://ca.test/"}, "--acme-ca"},
+		{[]string{"--tls", "--acme-ca-root", keyFile}, "--acme-ca-root"},
+		{[]string{"--tls", "--tls-max-names", "0"}, "--tls-max-names"},
+		{[]string{"--tls", "--tls-orders-per-minute", "0"}, "--tls-orders-per-minute"},
 	} {
 		dir := shortTempDir(t)
 		args := append([]string{"serve", "--listen", "127.0.0.1:0", "--listen-tls", "127.0.0.1:0", "--admin-listen", "", "--data-dir", dir}, test.args...)
@@ -149,5 +157,184 @@ func TestTLSSettingsThatMakeNoSenseStopTheStart(t *testing.T) {
 		if _, err := os.Stat(filepath.Join(dir, "ingress.db")); err == nil {
 			t.Errorf("%v: the refused start made a database", test.args)
 		}
+	}
+}
+
+func TestARemoteIngressHasSomewhereToKeepCertificates(t *testing.T) {
+	_, stderr, code := runProgram(t, nil, "serve", "--listen", "127.0.0.1:0", "--listen-tls", "127.0.0.1:0", "--admin-listen", "", "--tls", "--api-address", "http://127.0.0.1:1")
+	if code != 1 || !strings.Contains(stderr, "--data-dir") || !strings.Contains(stderr, "--tls-cert") {
+		t.Errorf("exit %d, %s", code, stderr)
+	}
+}
+
+// acmeArgs are for a program whose authority is the given one.
+func acmeArgs(ca *acmetest.Server, more ...string) []string {
+	return append([]string{
+		"--tls", "--acme-ca", ca.Directory, "--acme-ca-root", ca.RootFile, "--listen-tls", "127.0.0.1:0",
+		"--public-url", "https://m3o.test", "--host", "localhost", "--apps-domain", "apps.test", "--functions-domain", "fn.test", "--user-host", "user.m3o.test",
+	}, more...)
+}
+
+// validity is long, as Let's Encrypt's.
+const validity = 90 * 24 * time.Hour
+
+// mustShow returns the certificate that the program shows for a host.
+func (i *ingress) mustShow(pool *x509.CertPool, host string) *x509.Certificate {
+	i.t.Helper()
+	res, _, err := i.getSecurely(pool, "https://"+host+"/")
+	if err != nil {
+		_, log := i.output()
+		i.t.Fatalf("%s: %v\n%s", host, err, log)
+	}
+	return res.TLS.PeerCertificates[0]
+}
+
+func TestCertificatesAreObtainedForTheHostsServed(t *testing.T) {
+	ca := acmetest.New(t, validity)
+	dir := shortTempDir(t)
+	i := startIngressIn(t, dir, nil, acmeArgs(ca)...)
+	ca.Reach(i.listen, i.tlsAddress())
+	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "an app") }))
+	t.Cleanup(app.Close)
+	i.mustCall("app/Run", fmt.Sprintf(`{"name":"hello","backend":%q}`, app.URL))
+
+	first := i.mustShow(ca.Roots, "m3o.test")
+	i.mustShow(ca.Roots, "user.m3o.test")
+	if _, body, err := i.getSecurely(ca.Roots, "https://hello.apps.test/"); err != nil || body != "an app" {
+		t.Errorf("the app over TLS: %v %s", err, body)
+	}
+	if n := ca.Orders(); n != 3 {
+		t.Errorf("%d orders for three hosts", n)
+	}
+	for _, host := range []string{"nosuch.apps.test", "nosuch.fn.test", "a.b.apps.test", "other.test", "localhost"} {
+		if _, _, err := i.getSecurely(ca.Roots, "https://"+host+"/"); err == nil || !strings.Contains(err.Error(), "unrecognized name") {
+			t.Errorf("%s: %v, want the alert unrecognized_name", host, err)
+		}
+	}
+	if n := ca.Orders(); n != 3 {
+		t.Errorf("%d orders after hosts that are not served", n)
+	}
+	for url, want := range map[string]string{
+		"http://hello.apps.test/x":  "https://hello.apps.test/x",
+		"http://m3o.test/":          "https://m3o.test/",
+		"http://nosuch.apps.test/x": "",
+		"http://localhost/":         "",
+	} {
+		if got := i.get(url).header.Get("Location"); got != want {
+			t.Errorf("%s leads to %q, want %q", url, got, want)
+		}
+	}
+	i.stop()
+
+	ca.Stop() // nothing may be needed of it
+	again := startIngressIn(t, dir, nil, acmeArgs(ca)...)
+	ca.Reach(again.listen, again.tlsAddress())
+	if again.mustShow(ca.Roots, "m3o.test").SerialNumber.Cmp(first.SerialNumber) != 0 || ca.Orders() != 3 {
+		t.Errorf("after a restart there are %d orders, want the stored certificate", ca.Orders())
+	}
+	again.mustCall("app/Run", fmt.Sprintf(`{"name":"late","backend":%q}`, app.URL))
+	if _, _, err := again.getSecurely(ca.Roots, "https://late.apps.test/"); err == nil {
+		t.Error("a new host got a certificate without an authority")
+	}
+	again.await("the failure in the log", func() bool {
+		_, log := again.output()
+		return strings.Contains(log, "a certificate could not be obtained") && strings.Contains(log, "late.apps.test")
+	})
+	again.mustShow(ca.Roots, "hello.apps.test")
+	figures := again.adminGet("/metrics")
+	for _, want := range []string{`ingress_certificates{source="acme"} 3`, `ingress_certificate_orders_total{outcome="failed"} 1`} {
+		if !strings.Contains(figures, want) {
+			t.Errorf("the metrics have no %s", want)
+		}
+	}
+}
+
+// adminGet fetches a path of the admin listener.
+func (i *ingress) adminGet(path string) string {
+	i.t.Helper()
+	res, err := http.Get("http://" + i.admin + path)
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	return string(body)
+}
+
+func TestWildcardsAreObtainedThroughAHook(t *testing.T) {
+	ca := acmetest.New(t, validity)
+	hook := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var record struct{ Action, Name, Value string }
+		err := json.NewDecoder(r.Body).Decode(&record)
+		switch {
+		case err != nil:
+		case record.Action == "set":
+			err = ca.DNS.Set(r.Context(), record.Name, record.Value)
+		default:
+			err = ca.DNS.Clear(r.Context(), record.Name, record.Value)
+		}
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadGateway)
+		}
+	}))
+	t.Cleanup(hook.Close)
+	i := startIngress(t, acmeArgs(ca, "--acme-dns-hook", hook.URL)...)
+	ca.Reach(i.listen, i.tlsAddress())
+	for host, name := range map[string]string{"nosuch.apps.test": "*.apps.test", "nosuch.fn.test": "*.fn.test"} {
+		i.await("the certificate "+name, func() bool {
+			res, body, err := i.getSecurely(ca.Roots, "https://"+host+"/")
+			return err == nil && res.StatusCode == http.StatusNotFound && strings.Contains(body, "no") && res.TLS.PeerCertificates[0].DNSNames[0] == name
+		})
+	}
+	i.mustShow(ca.Roots, "m3o.test")
+	if n := ca.Orders(); n != 3 {
+		t.Errorf("%d orders, want two wildcards and the own host", n)
+	}
+}
+
+func TestARemoteIngressKeepsCertificatesInFiles(t *testing.T) {
+	ca := acmetest.New(t, validity)
+	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "far away") }))
+	t.Cleanup(backend.Close)
+	var asked atomic.Int32
+	platform := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		body, _ := io.ReadAll(r.Body)
+		w.Header().Set("Content-Type", "application/json")
+		if !strings.Contains(string(body), "hello") {
+			w.WriteHeader(http.StatusNotFound)
+			fmt.Fprint(w, `{"id":"app.resolve","code":404,"detail":"not found","status":"Not Found"}`)
+			return
+		}
+		fmt.Fprintf(w, `{"url":%q}`, backend.URL)
+	}))
+	t.Cleanup(platform.Close)
+	dir := shortTempDir(t)
+	args := acmeArgs(ca, "--api-address", platform.URL)
+	i := startIngressIn(t, dir, nil, args...)
+	ca.Reach(i.listen, i.tlsAddress())
+	first := i.mustShow(ca.Roots, "hello.apps.test")
+	for n := range 3 {
+		if _, _, err := i.getSecurely(ca.Roots, fmt.Sprintf("https://nosuch-%d.apps.test/", n)); err == nil || !strings.Contains(err.Error(), "unrecognized name") {
+			t.Errorf("an app that the platform does not know: %v", err)
+		}
+	}
+	if ca.Orders() != 1 {
+		t.Errorf("%d orders", ca.Orders())
+	}
+	i.stop()
+	platform.Close()
+	ca.Stop()
+	again := startIngressIn(t, dir, nil, args...)
+	conn, err := tls.Dial("tcp", again.tlsAddress(), &tls.Config{RootCAs: ca.Roots, ServerName: "hello.apps.test"})
+	if err != nil {
+		t.Fatalf("with neither platform nor authority: %v", err)
+	}
+	defer conn.Close()
+	if conn.ConnectionState().PeerCertificates[0].SerialNumber.Cmp(first.SerialNumber) != 0 {
+		t.Error("another certificate is shown")
 	}
 }
