@@ -88,6 +88,7 @@ func newShell(t *testing.T, home string, i *ingress) *shell {
 		"127.0.0.1:9000", "127.0.0.1:"+ports[0],
 		"127.0.0.1:9001", "127.0.0.1:"+ports[1],
 		"--listen :8080", "--listen 127.0.0.1:0",
+		"--listen :80 --tls", "--listen 127.0.0.1:0 --listen-tls 127.0.0.1:0 --tls",
 	)
 	t.Setenv("INGRESS_ADDRESS", "http://"+i.listen)
 	t.Setenv("XDG_DATA_HOME", home)

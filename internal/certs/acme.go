@@ -372,13 +372,18 @@ func (a *authority) order(name string, j *job) {
 	ctx, cancel := context.WithTimeout(a.life, orderTimeout)
 	defer cancel()
 	j.cancel = cancel
-	var expires time.Time
-	err := a.magic.ObtainCertAsync(context.WithValue(ctx, jobKey{}, j), name)
-	if j.err != nil { // why it was cancelled
-		err = j.err
-	}
-	if err == nil {
-		expires, err = a.expiryOf(ctx, name)
+	expires, err := a.expiryOf(ctx, name)
+	if err != nil { // what is left of it, if anything, is of no use
+		err = a.o.Storage.Delete(ctx, certmagic.StorageKeys.CertsSitePrefix(a.issuer.IssuerKey(), name))
+		if err == nil {
+			err = a.magic.ObtainCertAsync(context.WithValue(ctx, jobKey{}, j), name)
+		}
+		if j.err != nil { // why it was cancelled
+			err = j.err
+		}
+		if err == nil {
+			expires, err = a.expiryOf(ctx, name)
+		}
 	}
 	if err != nil && a.life.Err() == nil {
 		a.failed(name, err)

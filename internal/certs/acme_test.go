@@ -376,6 +376,18 @@ func TestWithoutTheAuthorityWhatThereIsIsServed(t *testing.T) {
 	s.mustVisit("new.test")
 }
 
+func TestWithoutTheSecretKeyCertificatesAreOrderedAnew(t *testing.T) {
+	ca := acmetest.New(t, validity)
+	db, hosts := storetest.Open(t), serving("m3o.test")
+	s := startSite(t, ca, newTestStorage(t, db, storetest.Sealer(t)), hosts)
+	first := s.mustVisit("m3o.test")
+	s.close()
+	s = startSite(t, ca, newTestStorage(t, db, storetest.Sealer(t)), hosts)
+	if s.mustVisit("m3o.test").SerialNumber.Cmp(first.SerialNumber) == 0 || ca.Orders() != 2 {
+		t.Errorf("%d orders, want another certificate", ca.Orders())
+	}
+}
+
 func TestFailedOrdersWaitLongerEachTime(t *testing.T) {
 	a := &authority{log: slog.New(slog.DiscardHandler), now: func() time.Time { return time.Unix(0, 0) }}
 	a.failures = newTimed[failure](10, a.clock)

@@ -85,7 +85,8 @@ func (s *Storage) Store(ctx context.Context, key string, value []byte) error {
 	return nil
 }
 
-// Load implements certmagic.Storage.
+// Load implements certmagic.Storage. What cannot be opened any more, because the
+// secret key was lost, counts as not there: it can be had anew.
 func (s *Storage) Load(ctx context.Context, key string) ([]byte, error) {
 	var sealed string
 	err := s.db.QueryRowContext(ctx, "SELECT sealed FROM certificate_files WHERE key = $1", key).Scan(&sealed)
@@ -97,7 +98,8 @@ func (s *Storage) Load(ctx context.Context, key string) ([]byte, error) {
 	}
 	value, err := s.sealer.Open(purpose(key), sealed)
 	if err != nil {
-		return nil, fmt.Errorf("load %s: %w", key, err)
+		s.log.Warn("something stored for certificates cannot be opened, and is obtained anew", "key", key, "error", err)
+		return nil, fmt.Errorf("load %s: %w: %w", key, fs.ErrNotExist, err)
 	}
 	return value, nil
 }
