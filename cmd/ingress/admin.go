@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/m3o/ingress/internal/certs"
 	"github.com/m3o/ingress/internal/edge"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -49,9 +50,10 @@ func adminHandler(metrics prometheus.Gatherer, ready *atomic.Bool, check func(co
 }
 
 // controlHandler serves what only the operator on this machine may see: pprof,
-// the settings, and what would become of a request. It is reachable through the
-// socket alone.
-func controlHandler(s *settings, e *edge.Edge, upgrades chan<- upgradeRequest) http.Handler {
+// the settings, what would become of a request, upgrades, and the revocation of
+// certificates, of which there are none when the manager is nil. It is reachable
+// through the socket alone.
+func controlHandler(s *settings, e *edge.Edge, c *certs.Manager, upgrades chan<- upgradeRequest) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /explain", func(w http.ResponseWriter, r *http.Request) {
 		u, err := parseWebURL(r.URL.Query().Get("url"))
@@ -92,6 +94,13 @@ func controlHandler(s *settings, e *edge.Edge, upgrades chan<- upgradeRequest) h
 	mux.HandleFunc("DELETE /settings/{name}", func(w http.ResponseWriter, r *http.Request) {
 		note, err := s.unset(r.Context(), r.PathValue("name"))
 		writeControl(w, controlNote{note}, err)
+	})
+	mux.HandleFunc("DELETE /certificates/{host}", func(w http.ResponseWriter, r *http.Request) {
+		if c == nil {
+			writeControl(w, nil, errors.New("the running process has no certificates: it was started without --tls"))
+			return
+		}
+		writeControl(w, controlNote{}, c.Revoke(r.Context(), asciiName(r.PathValue("host"))))
 	})
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
 	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)

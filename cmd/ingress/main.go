@@ -20,14 +20,15 @@ import (
 // rootCommand is the whole command line.
 type rootCommand struct {
 	ConfigFile string `name:"config" env:"INGRESS_CONFIG" type:"path" placeholder:"FILE" help:"YAML file with settings of ingress serve, each under its flag's name."`
-	DataDir    string `name:"data-dir" env:"INGRESS_DATA_DIR" type:"path" placeholder:"DIR" help:"Where everything is kept. $XDG_DATA_HOME/m3o-ingress unless set. Not used with --api-address."`
+	DataDir    string `name:"data-dir" env:"INGRESS_DATA_DIR" type:"path" placeholder:"DIR" help:"Where everything is kept. $XDG_DATA_HOME/m3o-ingress unless set. With --api-address for certificates alone."`
 
-	Serve    serveCmd   `cmd:"" default:"withargs" help:"Run the ingress (the default)."`
-	Settings configCmd  `cmd:"" name:"config" help:"Show and change the settings, also of a running ingress."`
-	Explain  explainCmd `cmd:"" help:"Show what would become of a request to a URL, without making it."`
-	Upgrade  upgradeCmd `cmd:"" help:"Put the program that is installed now in the place of the running one, without dropping a request."`
-	Doctor   doctorCmd  `cmd:"" help:"Show how apps and functions are confined on this machine, and which languages it has."`
-	Version  versionCmd `cmd:"" help:"Print the version."`
+	Serve       serveCmd       `cmd:"" default:"withargs" help:"Run the ingress (the default)."`
+	Settings    configCmd      `cmd:"" name:"config" help:"Show and change the settings, also of a running ingress."`
+	Explain     explainCmd     `cmd:"" help:"Show what would become of a request to a URL, without making it."`
+	Certificate certificateCmd `cmd:"" help:"Revoke a certificate of a running ingress."`
+	Upgrade     upgradeCmd     `cmd:"" help:"Put the program that is installed now in the place of the running one, without dropping a request."`
+	Doctor      doctorCmd      `cmd:"" help:"Show how apps and functions are confined on this machine, and which languages it has."`
+	Version     versionCmd     `cmd:"" help:"Print the version."`
 
 	clientFlags    `embed:""`
 	clientCommands `embed:""`
@@ -152,7 +153,7 @@ func (p *program) client() (*client, error) {
 func hideSettings(k *kong.Kong) error {
 	for _, node := range k.Model.Children {
 		switch node.Name {
-		case "config", "explain", "upgrade":
+		case "config", "explain", "upgrade", "certificate":
 		default:
 			continue
 		}

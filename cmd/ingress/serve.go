@@ -338,7 +338,7 @@ func (s *server) openAdmin() error {
 	if err != nil {
 		return err
 	}
-	s.serveAdmin(socket, controlHandler(s.settings, s.edge, s.upgrades))
+	s.serveAdmin(socket, controlHandler(s.settings, s.edge, s.certs, s.upgrades))
 	return nil
 }
 

@@ -224,12 +224,22 @@ func TestCertificatesAreObtainedForTheHostsServed(t *testing.T) {
 			t.Errorf("%s leads to %q, want %q", url, got, want)
 		}
 	}
+	if _, stderr, code := i.run(nil, "certificate", "revoke", "nosuch.apps.test"); code != 1 || !strings.Contains(stderr, "has no certificate") {
+		t.Errorf("a revocation of nothing: exit %d, %s", code, stderr)
+	}
+	if _, stderr, code := i.run(nil, "certificate", "revoke", "user.m3o.test"); code != 0 || ca.Revoked() != 1 {
+		t.Errorf("a revocation: exit %d, %s", code, stderr)
+	}
+	i.mustShow(ca.Roots, "user.m3o.test")
+	if n := ca.Orders(); n != 4 {
+		t.Errorf("%d orders after a revocation, want one more", n)
+	}
 	i.stop()
 
 	ca.Stop() // nothing may be needed of it
 	again := startIngressIn(t, dir, nil, acmeArgs(ca)...)
 	ca.Reach(again.listen, again.tlsAddress())
-	if again.mustShow(ca.Roots, "m3o.test").SerialNumber.Cmp(first.SerialNumber) != 0 || ca.Orders() != 3 {
+	if again.mustShow(ca.Roots, "m3o.test").SerialNumber.Cmp(first.SerialNumber) != 0 || ca.Orders() != 4 {
 		t.Errorf("after a restart there are %d orders, want the stored certificate", ca.Orders())
 	}
 	again.mustCall("app/Run", fmt.Sprintf(`{"name":"late","backend":%q}`, app.URL))
