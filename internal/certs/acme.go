@@ -279,6 +279,17 @@ func (a *authority) find(ctx context.Context, hello *tls.ClientHelloInfo, name s
 			return nil, err
 		}
 	}
+	cert, err := a.magic.GetCertificateWithContext(ctx, hello)
+	if err == nil || !errors.Is(err, errNotOurs) {
+		return cert, err
+	}
+	// It is gone from the storage: somebody tidied up, or its key cannot be read.
+	a.mu.Lock()
+	delete(a.have, name)
+	a.mu.Unlock()
+	if err := a.obtain(ctx, name); err != nil {
+		return nil, err
+	}
 	return a.magic.GetCertificateWithContext(ctx, hello)
 }
 

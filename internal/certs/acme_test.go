@@ -17,6 +17,7 @@ import (
 
 	"github.com/caddyserver/certmagic"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
 
 	"github.com/m3o/ingress/internal/certs/acmetest"
 	"github.com/m3o/ingress/internal/store/storetest"
@@ -385,6 +386,38 @@ func TestWithoutTheSecretKeyCertificatesAreOrderedAnew(t *testing.T) {
 	s = startSite(t, ca, newTestStorage(t, db, storetest.Sealer(t)), hosts)
 	if s.mustVisit("m3o.test").SerialNumber.Cmp(first.SerialNumber) == 0 || ca.Orders() != 2 {
 		t.Errorf("%d orders, want another certificate", ca.Orders())
+	}
+}
+
+func TestACertificateThatIsGoneFromTheStorageIsOrderedAnew(t *testing.T) {
+	ca := acmetest.New(t, validity)
+	storage, hosts := newStorage(t), serving("m3o.test")
+	startSite(t, ca, storage, hosts).mustVisit("m3o.test")
+	s := startSite(t, ca, storage, hosts)
+	if err := storage.Delete(t.Context(), "certificates"); err != nil {
+		t.Fatal(err)
+	}
+	s.mustVisit("m3o.test")
+	if n := ca.Orders(); n != 2 {
+		t.Errorf("%d orders, want another one", n)
+	}
+}
+
+func TestWhatCertmagicSaysIsInOurLog(t *testing.T) {
+	log := &lockedBuffer{}
+	logger := newZap(slog.New(slog.NewTextHandler(log, nil))).Named("obtain").With(zap.String("identifier", "m3o.test"))
+	logger.Error("failed", zap.Error(errors.New("the reason")), zap.Int("attempt", 3))
+	logger.Info("every step")
+	newZap(slog.New(slog.NewTextHandler(log, nil))).Named("handshake").Error("anybody can cause this")
+	for _, want := range []string{"level=WARN", `"certmagic: failed"`, "identifier=m3o.test", `error="the reason"`, "attempt=3"} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("the log has no %s: %s", want, log)
+		}
+	}
+	for _, not := range []string{"every step", "anybody"} {
+		if strings.Contains(log.String(), not) {
+			t.Errorf("the log has %s: %s", not, log)
+		}
 	}
 }
 
