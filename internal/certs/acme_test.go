@@ -392,8 +392,10 @@ func TestWithoutTheSecretKeyCertificatesAreOrderedAnew(t *testing.T) {
 func TestACertificateThatIsGoneFromTheStorageIsOrderedAnew(t *testing.T) {
 	ca := acmetest.New(t, validity)
 	storage, hosts := newStorage(t), serving("m3o.test")
-	startSite(t, ca, storage, hosts).mustVisit("m3o.test")
 	s := startSite(t, ca, storage, hosts)
+	s.mustVisit("m3o.test")
+	s.close()
+	s = startSite(t, ca, storage, hosts)
 	if err := storage.Delete(t.Context(), "certificates"); err != nil {
 		t.Fatal(err)
 	}
