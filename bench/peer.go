@@ -46,7 +46,7 @@ var makers = []struct {
 	{"haproxy", startHAProxy},
 	{"nginx", startNginx},
 	{"ingress", startIngress("--access-log=none")},
-	{"ingress, own transport", startIngress("--access-log=none", "--upstream-transport=own")},
+	{"ingress, net/http's transport", startIngress("--access-log=none", "--upstream-transport=std")},
 	{"ingress, access log", startIngress("--log-format=json")},
 	{"reverseproxy", startPlain},
 	{"caddy", startCaddy},

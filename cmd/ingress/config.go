@@ -41,7 +41,7 @@ type config struct {
 	Regions              []string `name:"region" default:"local" env:"INGRESS_REGION" placeholder:"NAME" help:"Regions that apps and functions may name; the first is the default. ${default} unless set; repeatable."`
 	TrustedProxies       []string `env:"INGRESS_TRUSTED_PROXIES" placeholder:"CIDR" help:"Networks whose X-Forwarded-* and Forwarded headers are believed."`
 	AllowPrivateBackends *bool    `env:"INGRESS_ALLOW_PRIVATE_BACKENDS" negatable:"" help:"Let registered backends be on private and loopback addresses. On only if every listener is loopback, unless set."`
-	UpstreamTransport    string   `default:"std" enum:"std,own" env:"INGRESS_UPSTREAM_TRANSPORT" help:"What carries plain HTTP/1.1 to backends: std (net/http) or own (no goroutines for each connection)."`
+	UpstreamTransport    string   `default:"own" enum:"std,own" env:"INGRESS_UPSTREAM_TRANSPORT" help:"What carries plain HTTP/1.1 to backends: own (no goroutines for each connection) or std (net/http)."`
 
 	SessionLife    time.Duration `default:"168h" env:"INGRESS_SESSION_LIFE" help:"How long a login of the user service lasts."`
 	VerifyLinkLife time.Duration `default:"24h" env:"INGRESS_VERIFY_LINK_LIFE" help:"How long a mailed verification link works."`

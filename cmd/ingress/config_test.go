@@ -84,7 +84,7 @@ func TestEverySettingHasItsPrecedence(t *testing.T) {
 		{name: "public-resolve", flag: "false", variable: "true", file: "true", otherwise: "false"},
 		{name: "dial-timeout", flag: "1m", wantFlag: "1m0s", variable: "2s", file: "3s", otherwise: "3s"},
 		{name: "max-url-bytes", flag: "2048", wantFlag: "2KiB", variable: "3KiB", file: "4096", wantFile: "4KiB", otherwise: "16KiB"},
-		{name: "upstream-transport", flag: "own", variable: "std", file: "own", otherwise: "std"},
+		{name: "upstream-transport", flag: "std", variable: "own", file: "std", otherwise: "own"},
 		{name: "log-format", flag: "json", variable: "text", file: "auto", otherwise: "auto"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

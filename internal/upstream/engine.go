@@ -15,8 +15,8 @@ import (
 type Engine string
 
 const (
-	// EngineStd is net/http's Transport. It is the default, and always carries what
-	// goes over TLS, since there HTTP/2 may be agreed on.
+	// EngineStd is net/http's Transport. It always carries what goes over TLS, since
+	// there HTTP/2 may be agreed on.
 	EngineStd Engine = "std"
 	// EngineOwn writes and reads in the goroutine of the caller, with a second one
 	// only while a body is sent, and holds neither goroutines nor buffers for idle

@@ -31,7 +31,7 @@ type Options struct {
 	// IdleTotal is how many unused connections the own engine keeps to all backends
 	// together. Default 8192.
 	IdleTotal int
-	// Engine carries HTTP/1.1 without TLS. Default EngineStd.
+	// Engine carries HTTP/1.1 without TLS. Empty means EngineStd.
 	Engine Engine
 	// ContinueTimeout is how long a backend may take to answer
 	// "Expect: 100-continue" before the body is sent regardless, since it need not
