@@ -40,7 +40,7 @@ func serveBackend(address string) error {
 
 // serveReverseProxy is the standard library's proxy with nothing around it: what
 // a Go program pays before it does anything of its own.
-func serveReverseProxy(address, backend string) error {
+func serveReverseProxy(address, secure, backend string, c certificate) error {
 	target := &url.URL{Scheme: "http", Host: backend}
 	transport := &http.Transport{MaxIdleConnsPerHost: 1024, DisableCompression: true}
 	proxy := &httputil.ReverseProxy{
@@ -52,7 +52,14 @@ func serveReverseProxy(address, backend string) error {
 	mux.HandleFunc("/u/bench", func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, redirectTarget, http.StatusFound)
 	})
-	return serveOn(address, mux)
+	l, err := net.Listen("tcp", secure)
+	if err != nil {
+		return err
+	}
+	failed := make(chan error, 2)
+	go func() { failed <- (&http.Server{Handler: mux}).ServeTLS(l, c.chain, c.key) }()
+	go func() { failed <- serveOn(address, mux) }()
+	return <-failed
 }
 
 func serveOn(address string, h http.Handler) error {

@@ -70,7 +70,12 @@ func TestARunReportsWhatItMeasured(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	peers, err := startPeers(ctx, &ps, surroundings{dir: t.TempDir(), backend: backend}, wanted("reverseproxy"))
+	dir := t.TempDir()
+	files, err := makeCertificate(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	peers, err := startPeers(ctx, &ps, surroundings{dir: dir, backend: backend, certificate: files}, wanted("reverseproxy"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -29,7 +29,8 @@ func startIngress(flags ...string) func(context.Context, *processes, surrounding
 		if err != nil {
 			return err
 		}
-		args := append([]string{"serve", "--listen", p.address, "--admin-listen", "127.0.0.1:0", "--data-dir", data, "--max-client-connections", "20000"}, flags...)
+		args := append([]string{"serve", "--listen", p.address, "--admin-listen", "127.0.0.1:0", "--data-dir", data, "--max-client-connections", "20000",
+			"--listen-tls", p.secure, "--tls-cert", s.certificate.chain, "--tls-key", s.certificate.key}, flags...)
 		p.config = "ingress " + strings.Join(args[:1], " ") + " " + strings.Join(flags, " ")
 		key := "m3o_bench_" + rand.Text()
 		env := []string{"INGRESS_BOOTSTRAP_KEY=" + key}

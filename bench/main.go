@@ -43,7 +43,7 @@ func main() {
 		case "backend":
 			exit(serveBackend(os.Args[2]))
 		case "reverseproxy":
-			exit(serveReverseProxy(os.Args[2], os.Args[3]))
+			exit(serveReverseProxy(os.Args[2], os.Args[3], os.Args[4], certificate{chain: os.Args[5], key: os.Args[6]}))
 		}
 	}
 	var o options
@@ -85,7 +85,11 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	s := surroundings{dir: dir, backend: backend, install: o.install}
+	files, err := makeCertificate(dir)
+	if err != nil {
+		return err
+	}
+	s := surroundings{dir: dir, backend: backend, install: o.install, certificate: files}
 	if o.profile != "" {
 		return renewProfile(ctx, o, &processes, s, o.profile)
 	}

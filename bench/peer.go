@@ -17,6 +17,7 @@ type peer struct {
 	// config is what it was told, for the report.
 	config  string
 	address string
+	secure  string // the address for TLS
 	// host is the Host that leads to the backend, linkHost the one of the redirect.
 	host, linkHost string
 	proc           *process
@@ -29,6 +30,7 @@ func (p *peer) can(w workload) bool { return !p.cannot[w.name] }
 type surroundings struct {
 	dir, backend string
 	install      bool
+	certificate  certificate
 }
 
 // errAbsent says that a peer is not installed.
@@ -60,8 +62,10 @@ func startPeers(ctx context.Context, ps *processes, s surroundings, wanted func(
 			continue
 		}
 		p := &peer{name: m.name, host: "bench", linkHost: "bench"}
-		var err error
-		if p.address, err = freePort(); err != nil {
+		var err, also error
+		p.address, err = freePort()
+		p.secure, also = freePort()
+		if err := errors.Join(err, also); err != nil {
 			return nil, err
 		}
 		err = m.start(ctx, ps, s, p)
@@ -128,11 +132,12 @@ defaults
     option forwardfor
 frontend front
     bind %s
+    bind %s ssl crt %s alpn http/1.1
     http-request redirect location %s code 302 if { path /u/bench }
     default_backend back
 backend back
     server one %s
-`, p.address, redirectTarget, s.backend))
+`, p.address, p.secure, s.certificate.both, redirectTarget, s.backend))
 	if err != nil {
 		return err
 	}
@@ -162,6 +167,9 @@ http {
     upstream back { server %[2]s; keepalive 128; keepalive_requests 1000000000; }
     server {
         listen %[3]s;
+        listen %[5]s ssl;
+        ssl_certificate %[6]s;
+        ssl_certificate_key %[7]s;
         location = /u/bench { return 302 %[4]s; }
         location / {
             proxy_pass http://back;
@@ -172,7 +180,7 @@ http {
         }
     }
 }
-`, s.dir, s.backend, p.address, redirectTarget))
+`, s.dir, s.backend, p.address, redirectTarget, p.secure, s.certificate.chain, s.certificate.key))
 	if err != nil {
 		return err
 	}
@@ -201,7 +209,11 @@ http://%s {
 	redir /u/bench %s 302
 	reverse_proxy %s
 }
-`, p.address, redirectTarget, s.backend))
+https://%s {
+	tls %s %s
+	reverse_proxy %s
+}
+`, p.address, redirectTarget, s.backend, p.secure, s.certificate.chain, s.certificate.key, s.backend))
 	if err != nil {
 		return err
 	}
@@ -229,6 +241,6 @@ func startPlain(_ context.Context, ps *processes, s surroundings, p *peer) error
 	}
 	p.version = strings.TrimPrefix(versionOf("go", "version"), "go")
 	p.config = "httputil.ReverseProxy on http.Transport, MaxIdleConnsPerHost 1024"
-	p.proc, err = ps.start(self, []string{"reverseproxy", p.address, s.backend}, nil)
+	p.proc, err = ps.start(self, []string{"reverseproxy", p.address, p.secure, s.backend, s.certificate.chain, s.certificate.key}, nil)
 	return err
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -12,6 +13,7 @@ import (
 // workload is one kind of use.
 type workload struct {
 	name, what string
+	secure     bool // over TLS
 	// request makes the request for a peer, with the status of the answer.
 	request func(p *peer) (request []byte, status string)
 	// measure measures it, if that is not the cost of a request.
@@ -31,6 +33,7 @@ var workloads = []workload{
 	{name: "GET 64 KiB", what: "likewise", request: get("/64k")},
 	{name: "GET 10 MiB", what: "likewise", request: get("/10m")},
 	{name: "POST 1 KiB", what: "likewise, answered with 1 KiB", request: post("/1k", 1<<10)},
+	{name: "TLS GET 1 KiB", what: "likewise, over kept connections with TLS", request: get("/1k"), secure: true},
 	{name: "redirect", what: "a short link", request: redirect},
 	{name: "idle", what: "private memory of one idle connection", request: get("/1k"), measure: measureIdle},
 }
@@ -104,11 +107,29 @@ func (w workload) run(ctx context.Context, o options, p *peer) (sample, error) {
 
 func (w workload) load(o options, p *peer) load {
 	request, status := w.request(p)
-	return load{request: request, status: status, connections: o.connections, dial: p.dial}
+	l := load{request: request, status: status, connections: o.connections, dial: p.dial}
+	if w.secure {
+		l.dial = p.dialSecure
+	}
+	return l
 }
 
 func (p *peer) dial(ctx context.Context) (net.Conn, error) {
 	return (&net.Dialer{}).DialContext(ctx, "tcp", p.address)
+}
+
+// dialSecure agrees on TLS. The certificate is the bench's own and names nobody.
+func (p *peer) dialSecure(ctx context.Context) (net.Conn, error) {
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", p.secure)
+	if err != nil {
+		return nil, err
+	}
+	secured := tls.Client(conn, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}})
+	if err := secured.HandshakeContext(ctx); err != nil {
+		_ = conn.Close()
+		return nil, fmt.Errorf("agree on TLS: %w", err)
+	}
+	return secured, nil
 }
 
 // measureIdle opens connections, makes one request on each, and looks at what they
