@@ -202,6 +202,7 @@ func startCaddy(ctx context.Context, ps *processes, s surroundings, p *peer) err
 	p.version = versionOf(program, "version")
 	config, err := p.configure(s, ".caddyfile", fmt.Sprintf(`{
 	admin off
+	default_sni bench.invalid
 	auto_https off
 	persist_config off
 }
