@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"sync"
+	"sync/atomic"
 )
 
 // visitorBody remembers how reading the visitor's body ended, so that a visitor's
@@ -13,12 +14,14 @@ import (
 type visitorBody struct {
 	io.ReadCloser
 	watch *watchdog // for a visitor who stops sending, until the answer begins
+	begun atomic.Bool
 	mu    sync.Mutex
 	err   error
 }
 
 // Read implements io.Reader.
 func (b *visitorBody) Read(p []byte) (int, error) {
+	b.begun.Store(true)
 	b.watch.begin()
 	n, err := b.ReadCloser.Read(p)
 	b.watch.end()
@@ -40,6 +43,10 @@ func (b *visitorBody) ended() error {
 	defer b.mu.Unlock()
 	return b.err
 }
+
+// wanted reports whether the visitor has been asked for the body: the server sends
+// a 100 (Continue) when it is first read.
+func (b *visitorBody) wanted() bool { return b != nil && b.begun.Load() }
 
 // stalled reports whether the visitor stopped sending.
 func (b *visitorBody) stalled() bool { return b != nil && b.watch.hasBitten() }

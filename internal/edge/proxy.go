@@ -484,6 +484,9 @@ func (a *answer) WriteHeader(status int) {
 	if status < http.StatusOK && a.finalOnly {
 		return
 	}
+	if status == http.StatusContinue && a.body.wanted() {
+		return // a backend that was slow to ask; the visitor has been asked already
+	}
 	if status < http.StatusOK && a.early != nil {
 		a.early(a.Header())
 	}
