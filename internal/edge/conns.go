@@ -109,12 +109,12 @@ func (c *connections) admit(conn net.Conn) *place {
 	if limit == "" {
 		return p
 	}
+	c.refuse(limit, conn) // before it is closed: who sees that finds why in the log
 	closeNow(conn)
-	c.refuse(limit, conn)
 	return nil
 }
 
-// refuse notes why a connection was closed.
+// refuse notes why a connection is closed.
 func (c *connections) refuse(limit string, conn net.Conn) {
 	c.refused.WithLabelValues(limit).Inc()
 	c.say(limit, conn)

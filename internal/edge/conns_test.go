@@ -88,7 +88,7 @@ func TestWhoIsServedMakesNoRoom(t *testing.T) {
 	r := newRig(t, func(w http.ResponseWriter, _ *http.Request) {
 		inside <- struct{}{}
 		<-leave
-	}, func(c *Config) { c.Limits.Connections, c.Metrics = 2, metrics })
+	}, func(c *Config) { c.Limits.Connections, c.Metrics, c.Now = 2, metrics, newClock().now })
 	var served []net.Conn
 	for range 2 {
 		conn := dial(t, r.addr)
