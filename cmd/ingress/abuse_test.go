@@ -192,7 +192,8 @@ func send(client *http.Client, method, url, key, body string) (int, error) {
 // may be told to come back, when the machine is too slow to look up a hundred ids
 // at once; what is known is answered all the while.
 func TestAThousandUnknownIDsAtOnce(t *testing.T) {
-	i := startIngress(t)
+	// Each host has connections of its own, all from one address.
+	i := startIngress(t, "--max-client-connections", "5000")
 	p := newPair(t, i, "known")
 	const scans = 1000
 	for _, space := range []string{"http://%s.app.localhost/", "http://%s.fn.localhost/", "http://localhost/u/%s"} {

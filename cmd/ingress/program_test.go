@@ -305,7 +305,9 @@ func (i *ingress) do(method, url string, headers []string, body string) answer {
 		}
 		req.Header.Set(headers[h], headers[h+1])
 	}
-	res, err := i.client().Do(req)
+	client := i.client()
+	defer client.CloseIdleConnections() // a client may have so many connections and no more
+	res, err := client.Do(req)
 	if err != nil {
 		i.t.Fatalf("%s %s: %v", method, url, err)
 	}
