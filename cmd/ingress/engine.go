@@ -46,10 +46,7 @@ type engine struct {
 
 // makeEngine makes what runs apps and functions. It starts nothing.
 func (s *server) makeEngine(layout workload.Layout, rules *upstream.Rules, registries map[workload.Kind]*workload.Registry) (*engine, error) {
-	executable, err := os.Executable()
-	if err != nil {
-		return nil, fmt.Errorf("find this program's own file, which starts apps: %w", err)
-	}
+	var err error
 	w := &engine{registries: registries, log: s.log}
 	s.onClose(func() error {
 		ctx, cancel := context.WithTimeout(context.Background(), s.config.Limits.ShutdownTimeout)
@@ -57,14 +54,14 @@ func (s *server) makeEngine(layout workload.Layout, rules *upstream.Rules, regis
 		return w.close(ctx)
 	})
 	c := &s.config.Running
-	if w.runner, err = runner.NewLocal(s.runnerOptions(layout, executable)); err != nil {
+	if w.runner, err = runner.NewLocal(s.runnerOptions(layout)); err != nil {
 		return nil, err
 	}
 	w.builder = builder.New(s.builderOptions(w.runner))
 	w.activator = activator.New(s.activatorOptions(w))
 	w.deployer = deploy.New(deploy.Options{
 		Registries: deployRegistries(registries),
-		Fetcher:    source.New(s.sourceOptions(w.runner, executable, rules)),
+		Fetcher:    source.New(s.sourceOptions(w.runner, rules)),
 		Builder:    w.builder, Activator: w.activator, Layout: layout,
 		Builds: c.Builds, Keep: c.KeepVersions, LogBytes: int64(c.BuildLogBytes), CacheBytes: int64(c.BuildCacheBytes), Log: s.log,
 	})
@@ -79,10 +76,10 @@ func deployRegistries(registries map[workload.Kind]*workload.Registry) map[workl
 	return of
 }
 
-func (s *server) runnerOptions(layout workload.Layout, executable string) runner.Options {
+func (s *server) runnerOptions(layout workload.Layout) runner.Options {
 	c := &s.config.Running
 	return runner.Options{
-		Layout: layout, Executable: executable, FirstPort: c.AppPorts.First, LastPort: c.AppPorts.Last,
+		Layout: layout, Executable: s.running(), FirstPort: c.AppPorts.First, LastPort: c.AppPorts.Last,
 		IdleTimeout: c.IdleTimeout, Egress: ports(c.AppEgressPorts), LogBytes: int64(c.AppLogBytes), Log: s.log,
 		Limits: confine.Limits{
 			Memory: int64(c.AppMemory), CPU: int(c.AppCPUs * 1000), Processes: c.AppProcesses, Files: c.AppFiles, Disk: int64(c.AppDisk),
@@ -97,6 +94,16 @@ const (
 	buildFiles     = 65536
 )
 
+// running is a path to the very program that runs, whatever is at its own path by
+// now: between an installation and ingress upgrade apps must still wake.
+func (s *server) running() string {
+	const self = "/proc/self/exe"
+	if _, err := os.Stat(self); err == nil {
+		return self
+	}
+	return s.executable // not Linux
+}
+
 func (s *server) builderOptions(tasks workload.TaskRunner) builder.Options {
 	c := &s.config.Running
 	return builder.Options{
@@ -106,10 +113,10 @@ func (s *server) builderOptions(tasks workload.TaskRunner) builder.Options {
 	}
 }
 
-func (s *server) sourceOptions(tasks workload.TaskRunner, executable string, rules *upstream.Rules) source.Options {
+func (s *server) sourceOptions(tasks workload.TaskRunner, rules *upstream.Rules) source.Options {
 	c := &s.config.Running
 	return source.Options{
-		Tasks: tasks, Executable: executable, Lookup: repoHosts(rules), AllowLocal: c.AllowLocalRepos,
+		Tasks: tasks, Executable: s.executable, Lookup: repoHosts(rules), AllowLocal: c.AllowLocalRepos,
 		MaxBytes: int64(c.MaxSourceBytes), MaxFiles: c.MaxSourceFiles, Timeout: c.SourceTimeout,
 		Submodules: c.GitSubmodules, Egress: ports(c.BuildEgressPorts),
 	}

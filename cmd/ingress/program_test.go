@@ -134,9 +134,15 @@ func launch(t testing.TB, dir string, env []string, args ...string) *ingress {
 // launchAs is launch as another user, which only root can.
 func launchAs(t testing.TB, user *syscall.Credential, dir string, env []string, args ...string) *ingress {
 	t.Helper()
+	return launchProgram(t, binary(t), user, dir, env, args...)
+}
+
+// launchProgram is launchAs with a copy of the program.
+func launchProgram(t testing.TB, program string, user *syscall.Credential, dir string, env []string, args ...string) *ingress {
+	t.Helper()
 	i := &ingress{t: t, dir: dir, exited: make(chan error, 1)}
 	all := append([]string{"serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--log-format", "json"}, args...)
-	i.cmd = exec.Command(binary(t), all...)
+	i.cmd = exec.Command(program, all...)
 	i.cmd.Env = append([]string{"HOME=" + filepath.Dir(dir), "INGRESS_DATA_DIR=" + dir, "INGRESS_BOOTSTRAP_KEY=" + bootstrapKey, "PATH=" + os.Getenv("PATH")}, env...)
 	if user != nil {
 		i.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: user}

@@ -46,6 +46,12 @@ Examples:
 
 // Run serves until the program is told to end.
 func (c *serveCmd) Run(p *program) error {
+	// Now, because the file may be moved away later, and the system then tells where
+	// it has gone instead of where the next version is put.
+	executable, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find this program's own file: %w", err)
+	}
 	tuneMemory(os.LookupEnv)
 	c.DataDir = p.cli.DataDir
 	if err := c.validate(p.env); err != nil {
@@ -64,7 +70,7 @@ func (c *serveCmd) Run(p *program) error {
 		return err
 	}
 	s := &server{
-		inherited: inherited, upgrades: make(chan upgradeRequest),
+		executable: executable, inherited: inherited, upgrades: make(chan upgradeRequest),
 		config: &c.config, secrets: given, log: log, program: p, metrics: newMetrics(),
 		settings: &settings{
 			given: c.config, listed: listSettings(p, given), check: checkAddresses,
@@ -95,10 +101,11 @@ type server struct {
 	backends upstream.Counters // of all transports to backends
 	program  *program
 
-	inherited *inheritance     // nil unless it takes another's place
-	opened    []openedListener // what can be handed over
-	lock      *store.DirLock   // of the data directory; nil in remote mode
-	upgrades  chan upgradeRequest
+	executable string           // the absolute path that this program was started from
+	inherited  *inheritance     // nil unless it takes another's place
+	opened     []openedListener // what can be handed over
+	lock       *store.DirLock   // of the data directory; nil in remote mode
+	upgrades   chan upgradeRequest
 
 	listeners []net.Listener
 	secure    []net.Listener // for TLS

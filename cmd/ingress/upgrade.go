@@ -80,12 +80,9 @@ func (s *server) giveWay(ctx context.Context, request upgradeRequest) (over bool
 	return true, joinErrors(err, <-drained)
 }
 
-// startSuccessor starts the program anew, with the same arguments.
+// startSuccessor starts the program that is at this one's path now, with the same
+// arguments.
 func (s *server) startSuccessor() (*os.Process, net.Conn, error) {
-	executable, err := os.Executable()
-	if err != nil {
-		return nil, nil, fmt.Errorf("find this program's own file: %w", err)
-	}
 	b := &bequest{}
 	defer b.close()
 	for _, l := range s.opened {
@@ -102,7 +99,7 @@ func (s *server) startSuccessor() (*os.Process, net.Conn, error) {
 			return nil, nil, err
 		}
 	}
-	return b.start(executable, os.Args, os.Environ())
+	return b.start(s.executable, os.Args, os.Environ())
 }
 
 // openedListener is a listener that can be handed over, under its name.

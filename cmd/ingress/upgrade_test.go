@@ -54,7 +54,10 @@ func ended(t testing.TB, pid int) {
 // upgradable starts a platform whose process may be replaced: the last one is
 // ended with the test.
 func upgradable(t *testing.T, args ...string) (i *ingress, replace func() int) {
-	i = startPlatform(t, args...)
+	return replaceable(t, startPlatform(t, args...))
+}
+
+func replaceable(t *testing.T, i *ingress) (same *ingress, replace func() int) {
 	last := i.cmd.Process.Pid
 	t.Cleanup(func() {
 		if last != i.cmd.Process.Pid {
@@ -220,5 +223,50 @@ func TestAnUpgradeWaitsForWhoWaits(t *testing.T) {
 	replace()
 	if a := <-answered; a.status != http.StatusOK {
 		t.Errorf("it is answered %d %s", a.status, a.body)
+	}
+}
+
+// TestTheProgramIsReplacedAtItsPath: whoever moves the old file away and puts a new
+// one in its place means the new one, however broken it is. Until the upgrade apps
+// are started by the program that runs.
+func TestTheProgramIsReplacedAtItsPath(t *testing.T) {
+	needs(t, "python3")
+	good, err := os.ReadFile(binary(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	program := filepath.Join(t.TempDir(), "ingress")
+	put := func(content []byte) {
+		t.Helper()
+		err := os.Rename(program, program+".old")
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(program, content, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(good)
+	dir := shortTempDir(t)
+	endAppsOf(t, dir)
+	i, replace := replaceable(t, launchProgram(t, program, nil, dir, nil).started())
+	i.deployed("app", "run", "sleepy", "--dir", steadyApp(t), "--idle-timeout", "1s")
+	for what, content := range map[string]string{
+		"no program": "no program", "a script that fails": "#!/bin/sh\necho it is broken >&2\nexit 3\n",
+	} {
+		put([]byte(content))
+		_, stderr, code := i.run(nil, "upgrade")
+		if code != 1 || !strings.Contains(stderr, "ingress") {
+			t.Errorf("%s: the upgrade ends with %d and says %q", what, code, stderr)
+		}
+		i.awaitState("sleepy", "idle")
+		if a := i.get(appURL("sleepy", "/")); a.status != http.StatusOK {
+			t.Errorf("%s: an app that slept is answered %d %s", what, a.status, a.body)
+		}
+	}
+	put(good)
+	replace()
+	if a := i.get(appURL("sleepy", "/")); a.status != http.StatusOK {
+		t.Errorf("after the upgrade an app is answered %d %s", a.status, a.body)
 	}
 }
