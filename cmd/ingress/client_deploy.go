@@ -19,8 +19,12 @@ type followFlags struct {
 	Verbose bool `help:"Show what the build prints also when it succeeds."`
 }
 
-// deployEvery is how often a deploy is looked at.
-const deployEvery = 250 * time.Millisecond
+// deployEvery is how often a deploy is looked at in the end; at first it is looked
+// at more often, since many are over in a moment.
+const (
+	deployFirst = 10 * time.Millisecond
+	deployEvery = 250 * time.Millisecond
+)
 
 // failedLines is how much of a log is shown when a deploy fails.
 const failedLines = 30
@@ -107,9 +111,10 @@ func (c *client) follow(ctx context.Context, w target, number int64, flags follo
 	show := newProgress(c)
 	defer show.end()
 	log := &tail{client: c, of: w, kind: "build", version: number, shown: flags.Verbose && !c.json}
-	tick := time.NewTicker(deployEvery)
-	defer tick.Stop()
-	for lastSeen := time.Now(); ; {
+	pause := deployFirst
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	for lastSeen := time.Now(); ; pause = min(2*pause, deployEvery) {
 		at, err := c.standing(ctx, w)
 		switch {
 		case err == nil:
@@ -126,8 +131,9 @@ func (c *client) follow(ctx context.Context, w target, number int64, flags follo
 		case !passing(err) || time.Since(lastSeen) > c.platform.Timeout:
 			return c.explain(ctx, err)
 		}
+		timer.Reset(pause)
 		select {
-		case <-tick.C:
+		case <-timer.C:
 		case <-ctx.Done():
 			return left(w, ctx.Err())
 		}

@@ -153,8 +153,13 @@ func hear(ctx context.Context, from net.Conn, word byte) error {
 	}
 	var got [1]byte
 	if _, err := io.ReadFull(from, got[:]); err != nil {
-		if ctx.Err() != nil {
+		switch {
+		case ctx.Err() != nil:
 			return ctx.Err()
+		case errors.Is(err, io.EOF):
+			return errors.New("it ended")
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return fmt.Errorf("it took longer than %v", handoverTimeout)
 		}
 		return err
 	}

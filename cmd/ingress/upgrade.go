@@ -38,13 +38,13 @@ const letGo = 5 * time.Second
 func (s *server) upgrade(ctx context.Context) (pid int, drained <-chan error, err error) {
 	process, talk, err := s.startSuccessor()
 	if err != nil {
-		return 0, nil, err
+		return 0, nil, fmt.Errorf("the new program could not be started, and the running one goes on: %w", err)
 	}
 	defer talk.Close()
 	if err := hear(ctx, talk, sayPrepared); err != nil {
 		_ = process.Kill() // it may have ended
 		_, _ = process.Wait()
-		return 0, nil, fmt.Errorf("the new program did not come up, and this one goes on; its log says why: %w", err)
+		return 0, nil, fmt.Errorf("the new program did not come up (%w; the log of the ingress says why), and the running one goes on", err)
 	}
 	// Whoever comes from now on waits in the listeners' queues, which the other has.
 	done := make(chan error, 1)
