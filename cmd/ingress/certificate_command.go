@@ -1,7 +1,7 @@
 package main
 
 import (
-	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 )
@@ -24,14 +24,14 @@ func (certificateRevokeCmd) Help() string {
 
 // Run asks the running process to revoke the certificate.
 func (c *certificateRevokeCmd) Run(p *program) error {
-	control, err := p.openControl(&c.config, toRead)
+	running, err := p.openRunning(&c.config)
 	if err != nil {
 		return err
 	}
-	defer control.Close()
-	running, ok := control.(*socketControl)
-	if !ok {
-		return errors.New("no ingress is running here; start it with: ingress serve")
+	defer running.Close()
+	if err := running.do(http.MethodDelete, "/certificates/"+url.PathEscape(c.Host), nil, new(controlNote)); err != nil {
+		return err
 	}
-	return running.do(http.MethodDelete, "/certificates/"+url.PathEscape(c.Host), nil, new(controlNote))
+	_, err = fmt.Fprintf(p.stdout, "the certificate of %s is revoked; the next visit orders another\n", c.Host)
+	return err
 }

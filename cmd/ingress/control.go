@@ -69,6 +69,19 @@ func (p *program) openControl(c *config, why purpose) (control, error) {
 	return p.openStoreControl(c)
 }
 
+// openRunning finds the running process, for commands that only it can do.
+func (p *program) openRunning(c *config) (*socketControl, error) {
+	found, err := p.openControl(c, toRead)
+	if err != nil {
+		return nil, err
+	}
+	running, ok := found.(*socketControl)
+	if !ok {
+		return nil, joinErrors(errors.New("no ingress is running here; start it with: ingress serve"), found.Close())
+	}
+	return running, nil
+}
+
 // socketControl asks a running process.
 type socketControl struct{ client *http.Client }
 

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -22,15 +21,11 @@ func (explainCmd) Help() string {
 
 // Run prints the explanation.
 func (c *explainCmd) Run(p *program) error {
-	control, err := p.openControl(&c.config, toRead)
+	running, err := p.openRunning(&c.config)
 	if err != nil {
 		return err
 	}
-	defer control.Close()
-	running, ok := control.(*socketControl)
-	if !ok {
-		return errors.New("no ingress is running here; start it with: ingress serve")
-	}
+	defer running.Close()
 	x, err := running.explain(c.URL)
 	if err != nil {
 		return err

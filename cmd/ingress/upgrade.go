@@ -177,15 +177,11 @@ Example:
 
 // Run asks the running process to have another take its place.
 func (c *upgradeCmd) Run(p *program) error {
-	control, err := p.openControl(&c.config, toRead)
+	running, err := p.openRunning(&c.config)
 	if err != nil {
 		return err
 	}
-	defer control.Close()
-	running, ok := control.(*socketControl)
-	if !ok {
-		return errors.New("no ingress is running here; start it with: ingress serve")
-	}
+	defer running.Close()
 	running.client.Timeout = 2 * handoverTimeout
 	var answer upgradeAnswer
 	if err := running.do(http.MethodPost, "/upgrade", nil, &answer); err != nil {
