@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -37,20 +38,22 @@ const (
 // migrate it.
 const handoverTimeout = 2 * time.Minute
 
-// inheritance is what a program has got from the one whose place it takes. A nil
-// one is that of a program that takes nobody's.
+// inheritance is what a program has got from the one whose place it takes, or from
+// systemd, which talks about nothing. A nil one is that of a program that has got
+// nothing.
 type inheritance struct {
 	listeners map[string][]*os.File
 	lock      *os.File
 	talk      net.Conn
 }
 
-// inherit takes what was handed over, if anything. The descriptors are not for
-// those that this program starts.
+// inherit takes what was handed over, by systemd or by the program whose place this
+// one takes, if anything. The descriptors are not for those that this program
+// starts.
 func inherit(lookup func(string) (string, bool)) (*inheritance, error) {
 	text, given := lookup(handoverVariable)
 	if !given {
-		return nil, nil //nolint:nilnil // nothing was handed over, and that is no error
+		return activated(lookup)
 	}
 	if err := os.Unsetenv(handoverVariable); err != nil {
 		return nil, fmt.Errorf("%s: %w", handoverVariable, err)
@@ -61,9 +64,7 @@ func inherit(lookup func(string) (string, bool)) (*inheritance, error) {
 	}
 	h := &inheritance{listeners: map[string][]*os.File{}}
 	for i, name := range names {
-		fd := 3 + i
-		unix.CloseOnExec(fd)
-		file := os.NewFile(uintptr(fd), name)
+		file := inheritedFile(i, name)
 		switch name {
 		case handoverLock:
 			h.lock = file
@@ -82,6 +83,51 @@ func inherit(lookup func(string) (string, bool)) (*inheritance, error) {
 	}
 	return h, nil
 }
+
+// inheritedFile is the nth descriptor handed over.
+func inheritedFile(n int, name string) *os.File {
+	fd := firstInherited + n
+	unix.CloseOnExec(fd)
+	return os.NewFile(uintptr(fd), name)
+}
+
+// firstInherited is the first descriptor after those that every program has, also
+// by sd_listen_fds(3).
+const firstInherited = 3
+
+// bySystemd stands for the address of listeners that systemd has opened: they are
+// all that there are of their setting, whatever addresses it has.
+const bySystemd = "systemd"
+
+// activated takes the sockets that systemd has opened for this process
+// (sd_listen_fds(3)). FileDescriptorName= in the socket's unit says what for:
+// "listen-tls", "admin-listen", or else "listen".
+func activated(lookup func(string) (string, bool)) (*inheritance, error) {
+	pid, _ := lookup("LISTEN_PID")
+	count, _ := lookup("LISTEN_FDS")
+	if pid != strconv.Itoa(os.Getpid()) {
+		return nil, nil //nolint:nilnil // nothing was handed over to this process, and that is no error
+	}
+	n, err := strconv.Atoi(count)
+	if err != nil || n < 0 || n > maxActivated {
+		return nil, fmt.Errorf("LISTEN_FDS: %q is no number of sockets", count)
+	}
+	names, _ := lookup("LISTEN_FDNAMES")
+	h := &inheritance{listeners: map[string][]*os.File{}}
+	list := strings.Split(names, ":")
+	for i := range n {
+		field := "--listen"
+		if i < len(list) && (list[i] == "listen-tls" || list[i] == "admin-listen") {
+			field = "--" + list[i]
+		}
+		name := listenerName(field, bySystemd)
+		h.listeners[name] = append(h.listeners[name], inheritedFile(i, name))
+	}
+	return h, nil
+}
+
+// maxActivated bounds what is believed of LISTEN_FDS.
+const maxActivated = 256
 
 // listenerName names a listener by its setting and the address given there: with
 // another address in the configuration the new program opens its own.
@@ -105,6 +151,11 @@ func (h *inheritance) take(field, addr string) ([]net.Listener, error) {
 	return listeners, nil
 }
 
+// has reports whether take would return any.
+func (h *inheritance) has(field, addr string) bool {
+	return h != nil && len(h.listeners[listenerName(field, addr)]) > 0
+}
+
 // rest closes what the configuration does not ask for any more.
 func (h *inheritance) rest() {
 	for _, files := range h.listeners {
@@ -118,7 +169,7 @@ func (h *inheritance) rest() {
 // prepared says that everything is open, and waits until the other program
 // supervises nothing any more.
 func (h *inheritance) prepared(ctx context.Context) error {
-	if h == nil {
+	if h == nil || h.talk == nil {
 		return nil
 	}
 	if err := say(h.talk, sayPrepared); err != nil {
@@ -136,6 +187,9 @@ func (h *inheritance) serving() error {
 		return nil
 	}
 	h.rest()
+	if h.talk == nil {
+		return nil
+	}
 	return errors.Join(say(h.talk, sayServing), h.talk.Close())
 }
 

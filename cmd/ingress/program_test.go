@@ -140,9 +140,16 @@ func launchAs(t testing.TB, user *syscall.Credential, dir string, env []string, 
 // launchProgram is launchAs with a copy of the program.
 func launchProgram(t testing.TB, program string, user *syscall.Credential, dir string, env []string, args ...string) *ingress {
 	t.Helper()
+	return launchWith(t, program, nil, user, dir, env, args...)
+}
+
+// launchWith is launchProgram with further files, from descriptor 3 on.
+func launchWith(t testing.TB, program string, files []*os.File, user *syscall.Credential, dir string, env []string, args ...string) *ingress {
+	t.Helper()
 	i := &ingress{t: t, dir: dir, exited: make(chan error, 1)}
 	all := append([]string{"serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--log-format", "json"}, args...)
 	i.cmd = exec.Command(program, all...)
+	i.cmd.ExtraFiles = files
 	i.cmd.Env = append([]string{"HOME=" + filepath.Dir(dir), "INGRESS_DATA_DIR=" + dir, "INGRESS_BOOTSTRAP_KEY=" + bootstrapKey, "PATH=" + os.Getenv("PATH")}, env...)
 	if user != nil {
 		i.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: user}

@@ -111,6 +111,9 @@ type openedListener struct {
 // open opens the listeners of a setting, or takes them over.
 func (s *server) open(field string, addrs []string, others []net.Listener) ([]net.Listener, error) {
 	var all []net.Listener
+	if s.inherited.has(field, bySystemd) {
+		addrs = []string{bySystemd}
+	}
 	for _, addr := range addrs {
 		listeners, err := s.inherited.take(field, addr)
 		if err == nil && len(listeners) == 0 {

@@ -270,3 +270,44 @@ func TestTheProgramIsReplacedAtItsPath(t *testing.T) {
 		t.Errorf("after the upgrade an app is answered %d %s", a.status, a.body)
 	}
 }
+
+// TestSystemdOpensTheListeners: the descriptors are as systemd hands them over, and
+// go on to the next program.
+func TestSystemdOpensTheListeners(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	file, err := l.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	// The shell's number is the program's: exec keeps it.
+	script := filepath.Join(t.TempDir(), "activate")
+	text := "#!/bin/sh\nLISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=ingress.socket exec " + binary(t) + " \"$@\"\n"
+	if err := os.WriteFile(script, []byte(text), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	i, replace := replaceable(t, launchWith(t, script, []*os.File{file}, nil, shortTempDir(t), nil).started())
+	if i.listen != l.Addr().String() {
+		t.Fatalf("it listens on %s, and not on %s, which it was given", i.listen, l.Addr())
+	}
+	for range 2 {
+		if a := i.get("http://localhost/"); a.status != http.StatusOK {
+			t.Errorf("it answers %d", a.status)
+		}
+		replace()
+	}
+	if a := i.get("http://localhost/"); a.status != http.StatusOK {
+		t.Errorf("the last one answers %d", a.status)
+	}
+}
+
+func TestSocketsForAnotherProcessAreLeftAlone(t *testing.T) {
+	i := startIngressIn(t, shortTempDir(t), []string{"LISTEN_PID=1", "LISTEN_FDS=3"})
+	if a := i.get("http://localhost/"); a.status != http.StatusOK {
+		t.Errorf("it answers %d", a.status)
+	}
+}
