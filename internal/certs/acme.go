@@ -4,14 +4,10 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
-	"path"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -101,21 +97,6 @@ type authority struct {
 	busy      sync.WaitGroup
 }
 
-// failure is what is remembered of orders that failed.
-type failure struct {
-	times int
-	again time.Time
-}
-
-// job is one order under way, and what came of it.
-type job struct {
-	done   chan struct{} // closed when err is set
-	err    error
-	cancel context.CancelFunc
-}
-
-type jobKey struct{}
-
 // newAuthority finds out what is stored already.
 func newAuthority(ctx context.Context, o ACME, log *slog.Logger, metrics prometheus.Registerer) (*authority, error) {
 	a := &authority{
@@ -179,47 +160,6 @@ func (a *authority) close() error {
 	return nil
 }
 
-// readStored lists the names that have a certificate of this authority.
-func (a *authority) readStored(ctx context.Context) error {
-	folders, err := a.o.Storage.List(ctx, certmagic.StorageKeys.CertsPrefix(a.issuer.IssuerKey()), false)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	found := map[string]time.Time{}
-	for _, folder := range folders {
-		name := strings.Replace(path.Base(folder), "wildcard_", "*", 1)
-		expires, err := a.expiryOf(ctx, name)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // an order that was not finished
-		}
-		if err != nil {
-			return err
-		}
-		found[name] = expires
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.have = found
-	return nil
-}
-
-// expiryOf reads the end of a stored certificate.
-func (a *authority) expiryOf(ctx context.Context, name string) (time.Time, error) {
-	chain, err := a.o.Storage.Load(ctx, certmagic.StorageKeys.SiteCert(a.issuer.IssuerKey(), name))
-	if err != nil {
-		return time.Time{}, err
-	}
-	block, _ := pem.Decode(chain)
-	if block == nil {
-		return time.Time{}, fmt.Errorf("the stored certificate of %s is not PEM", name)
-	}
-	leaf, err := x509.ParseCertificate(block.Bytes)
-	if err != nil {
-		return time.Time{}, fmt.Errorf("the stored certificate of %s: %w", name, err)
-	}
-	return leaf.NotAfter, nil
-}
-
 // run has the wildcards obtained, and what expired long ago removed, until ctx
 // ends.
 func (a *authority) run(ctx context.Context) {
@@ -235,15 +175,6 @@ func (a *authority) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-	}
-}
-
-func (a *authority) clean(ctx context.Context) {
-	err := certmagic.CleanStorage(ctx, a.o.Storage, certmagic.CleanStorageOptions{
-		Logger: newZap(a.log), OCSPStaples: true, ExpiredCerts: true, ExpiredCertGracePeriod: keepExpired,
-	})
-	if err := errors.Join(err, a.readStored(ctx)); err != nil && ctx.Err() == nil {
-		a.log.Error("expired certificates could not be removed", "error", err)
 	}
 }
 
@@ -298,139 +229,12 @@ func isChallenge(hello *tls.ClientHelloInfo) bool {
 	return len(hello.SupportedProtos) == 1 && hello.SupportedProtos[0] == acmez.ACMETLS1Protocol
 }
 
-// isOrdered reports whether an authority may be asking for a name.
-func (a *authority) isOrdered(name string) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	_, renewed := a.have[name]
-	return renewed || a.jobs[name] != nil
-}
-
-func (a *authority) has(name string) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	_, ok := a.have[name]
-	return ok
-}
-
 // covers reports whether a host can have a certificate, if there is such a host.
 func (a *authority) covers(host string) bool {
 	if wildcard, ok := a.wildcardOf(host); ok {
 		return a.has(wildcard)
 	}
 	return qualifies(host)
-}
-
-// obtain waits for a certificate for a name that has none. Who gives up waiting
-// leaves the order to go on: the next handshake finds what came of it.
-func (a *authority) obtain(ctx context.Context, name string) error {
-	j := a.underway(name)
-	if j == nil {
-		if f, ok := a.failures.get(name); ok && a.now().Before(f.again) {
-			return fmt.Errorf("%s: %w", name, errBackoff)
-		}
-		err := a.gate.admit(ctx, name)
-		if err == nil {
-			j, err = a.start(name)
-		}
-		if err != nil {
-			a.complain(err)
-			return fmt.Errorf("%s: %w", name, err)
-		}
-	}
-	select {
-	case <-j.done:
-		return j.err
-	case <-ctx.Done():
-		return fmt.Errorf("the certificate for %s is still being ordered: %w", name, ctx.Err())
-	}
-}
-
-func (a *authority) underway(name string) *job {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.jobs[name]
-}
-
-// start begins an order unless one is under way or has just ended well.
-func (a *authority) start(name string) (*job, error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if j := a.jobs[name]; j != nil {
-		return j, nil
-	}
-	j := &job{done: make(chan struct{})}
-	if _, ok := a.have[name]; ok {
-		close(j.done)
-		return j, nil
-	}
-	switch {
-	case a.life.Err() != nil:
-		return nil, errEnding
-	case len(a.have)+len(a.jobs) >= a.o.MaxNames:
-		return nil, errFull
-	case !a.orders.take():
-		return nil, errBudget
-	}
-	a.jobs[name] = j
-	a.busy.Go(func() { a.order(name, j) })
-	return j, nil
-}
-
-// order obtains one certificate. certmagic would try again for hours; once must
-// do, because people wait: the next handshake after a while is the next attempt.
-func (a *authority) order(name string, j *job) {
-	ctx, cancel := context.WithTimeout(a.life, orderTimeout)
-	defer cancel()
-	j.cancel = cancel
-	expires, err := a.expiryOf(ctx, name)
-	if err != nil { // what is left of it, if anything, is of no use
-		err = a.o.Storage.Delete(ctx, certmagic.StorageKeys.CertsSitePrefix(a.issuer.IssuerKey(), name))
-		if err == nil {
-			err = a.magic.ObtainCertAsync(context.WithValue(ctx, jobKey{}, j), name)
-		}
-		if j.err != nil { // why it was cancelled
-			err = j.err
-		}
-		if err == nil {
-			expires, err = a.expiryOf(ctx, name)
-		}
-	}
-	if err != nil && a.life.Err() == nil {
-		a.failed(name, err)
-	}
-	a.mu.Lock()
-	if err == nil {
-		a.have[name] = expires
-	}
-	delete(a.jobs, name)
-	j.err = err
-	a.mu.Unlock()
-	if err == nil {
-		a.failures.forget(name)
-	}
-	close(j.done)
-}
-
-func (a *authority) failed(name string, err error) {
-	f, _ := a.failures.get(name)
-	wait := min(firstBackoff<<min(f.times, 10), lastBackoff)
-	f = failure{times: f.times + 1, again: a.now().Add(wait)}
-	a.failures.set(name, f, f.again.Add(lastBackoff))
-	a.log.Error("a certificate could not be obtained; a visitor of the host has it tried again after a while", "name", name, "after", wait.String(), "error", err)
-}
-
-// complain tells the operator of limits that were reached, once a minute each.
-func (a *authority) complain(err error) {
-	for _, limit := range []error{errFull, errBudget, errTooMany, errCannotAsk} {
-		if !errors.Is(err, limit) {
-			continue
-		}
-		if _, said := a.complaints.get(limit.Error()); !said {
-			a.complaints.set(limit.Error(), struct{}{}, a.now().Add(time.Minute))
-			a.log.Warn("a host gets no certificate for now", "error", err)
-		}
-	}
 }
 
 // onEvent hears from certmagic. An error keeps an order from being made.
@@ -460,30 +264,6 @@ func (a *authority) onEvent(ctx context.Context, event string, data map[string]a
 		}
 	}
 	return nil
-}
-
-// renewed notes the new end of a certificate that no job was for.
-func (a *authority) renewed(ctx context.Context, name string) error {
-	expires, err := a.expiryOf(ctx, name)
-	if err != nil {
-		return err
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.have[name] = expires
-	return nil
-}
-
-// expiry returns how many there are and when the first one expires.
-func (a *authority) expiry() (count int, soonest time.Time) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for _, at := range a.have {
-		if soonest.IsZero() || at.Before(soonest) {
-			soonest = at
-		}
-	}
-	return len(a.have), soonest
 }
 
 // template is what both issuers have in common. Who starts the program with ACME

@@ -1,0 +1,105 @@
+package edge
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// answer is the visitor's ResponseWriter as ReverseProxy sees it.
+type answer struct {
+	http.ResponseWriter
+	body      *visitorBody // nil when the request has none
+	early     func(http.Header)
+	finalOnly bool // the visitor speaks HTTP/1.0, which has no interim answers
+	hijacked  bool
+	// halfClosed and tunnelIdle are the limits of halves, which are those of the
+	// upgraded connection.
+	halfClosed, tunnelIdle time.Duration
+	halves                 *halves
+}
+
+// prepare sets what ReverseProxy and the server would lose or add.
+func (a *answer) prepare(res *http.Response) {
+	if _, ok := res.Header[requestIDHeader]; ok {
+		delete(a.Header(), requestIDHeader) // a backend that names its own has its reasons
+	}
+	if _, ok := res.Header["Content-Type"]; !ok {
+		// Present but empty: the server must not guess one from the body.
+		a.Header()["Content-Type"] = nil
+	}
+	if res.StatusCode == http.StatusUpgradeRequired && strings.EqualFold(res.Header.Get("Upgrade"), "websocket") {
+		// Upgrade belongs to this hop, and to this status (RFC 9110 15.5.22). What the
+		// backend demands is what we would pass.
+		a.Header().Set("Upgrade", "websocket")
+		a.Header().Set("Connection", "Upgrade")
+	}
+	if body, ok := res.Body.(io.ReadWriteCloser); ok && res.StatusCode == http.StatusSwitchingProtocols {
+		a.halves = &halves{limit: a.halfClosed, idle: a.tunnelIdle, backend: body}
+		res.Body = &backendHalf{ReadWriteCloser: body, halves: a.halves}
+	}
+}
+
+// Unwrap lets http.ResponseController reach what the server's writer can do.
+func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+
+// WriteHeader lets the route see the headers of interim answers, too, and keeps
+// them from visitors who would take them for the answer (RFC 9110 15.2).
+func (a *answer) WriteHeader(status int) {
+	if status < http.StatusOK && a.finalOnly {
+		return
+	}
+	if status == http.StatusContinue && a.body.wanted() {
+		return // a backend that was slow to ask; the visitor has been asked already
+	}
+	if status < http.StatusOK && a.early != nil {
+		a.early(a.Header())
+	}
+	if status >= http.StatusOK {
+		a.body.mayRest()
+		a.body.closeIfUnread(a.Header())
+	}
+	a.ResponseWriter.WriteHeader(status)
+}
+
+// Hijack takes the connection over for another protocol.
+func (a *answer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, buffered, err := http.NewResponseController(a.ResponseWriter).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	a.hijacked = true
+	a.body.mayRest()
+	if a.halves != nil { // ReverseProxy copies nothing otherwise
+		a.halves.visitor = conn
+		a.halves.start()
+	}
+	return &upgradedConn{Conn: conn, early: buffered.Reader, halves: a.halves}, buffered, nil
+}
+
+// upgradedConn is a visitor's connection after the upgrade. Its first bytes may
+// have arrived with the request and wait in the server's buffer, where
+// ReverseProxy does not look.
+type upgradedConn struct {
+	net.Conn
+	early  *bufio.Reader
+	halves *halves
+}
+
+// Read returns early bytes first.
+func (c *upgradedConn) Read(p []byte) (n int, err error) {
+	if early := c.early.Buffered(); early > 0 {
+		n, err = c.early.Read(p[:min(early, len(p))])
+	} else {
+		n, err = c.Conn.Read(p)
+	}
+	c.halves.read(n, err)
+	return n, err
+}
+
+// CloseWrite passes on that the backend has nothing more to say; embedding hides
+// that the connection can.
+func (c *upgradedConn) CloseWrite() error { return closeWrite(c.Conn) }
