@@ -44,8 +44,10 @@ func TestNothingBehindADoubtfulEndIsARequest(t *testing.T) {
 					head, rest, _ := strings.Cut(body, "\r\n")
 					answer := r.raw("POST " + path + " " + head + "\r\nHost: " + host + "\r\n" + rest +
 						"GET /v1/smuggled HTTP/1.1\r\nHost: " + host + "\r\n\r\n")
-					if n := strings.Count(answer, "HTTP/1."); n > 1 || n == 0 {
-						t.Errorf("%d answers: %q", n, answer)
+					// An answer that had begun stays; the next is that there will be none.
+					first, second, more := strings.Cut(strings.TrimPrefix(answer, "HTTP/1."), "HTTP/1.")
+					if first == "" || more && !strings.HasPrefix(second, "1 400 ") || strings.Contains(second, "HTTP/1.") {
+						t.Errorf("the answers are %q", answer)
 					}
 				})
 			}

@@ -29,9 +29,13 @@ type response struct {
 // beside a Transfer-Encoding, ignores a Transfer-Encoding in HTTP/1.0, and, while
 // an answer runs alongside its request, goes on after a broken chunk as if a new
 // request began there. RFC 9112 6.1 wants such connections closed after the
-// answer, so that nothing behind the request is taken for another one.
+// answer, so that nothing behind the request is taken for another one. Where the
+// bytes themselves are followed all that is known, and refused.
 func framesUnsurely(r *http.Request) bool {
-	return r.ProtoMajor == 1 && (len(r.TransferEncoding) > 0 || r.ProtoMinor == 0 && r.ContentLength != 0)
+	if r.ProtoMajor != 1 || frontOf(r) != nil {
+		return false
+	}
+	return len(r.TransferEncoding) > 0 || r.ProtoMinor == 0 && r.ContentLength != 0
 }
 
 // Unwrap lets http.ResponseController find the methods this type does not have.
