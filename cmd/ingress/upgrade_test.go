@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,6 +17,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+
+	"github.com/coder/websocket"
 )
 
 // upgrade has the running process put another in its place, and returns the
@@ -163,6 +166,48 @@ http.server.ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler)
 		t.Fatal(err)
 	}
 	return dir
+}
+
+// TestAnUpgradeTellsWebSockets: they stay where they are for as long as they may, and
+// are told before the end.
+func TestAnUpgradeTellsWebSockets(t *testing.T) {
+	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		conn, err := websocket.Accept(w, r, nil)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.CloseNow()
+		_, _, _ = conn.Read(r.Context()) // until the visitor closes
+	}))
+	defer backend.Close()
+	i, replace := upgradable(t, "--shutdown-timeout", "6s")
+	i.mustCall("app/run", fmt.Sprintf(`{"name":"socket","backend":%q}`, backend.URL))
+	ctx, cancel := context.WithTimeout(t.Context(), deadline)
+	defer cancel()
+	dial := func() *websocket.Conn {
+		t.Helper()
+		ws, _, err := websocket.Dial(ctx, "ws://socket.app.localhost/", &websocket.DialOptions{HTTPClient: i.client()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ws
+	}
+	before := dial()
+	defer before.CloseNow()
+	told := make(chan error, 1)
+	go func() {
+		_, _, err := before.Read(ctx)
+		told <- err
+	}()
+	replace()
+	if err := <-told; websocket.CloseStatus(err) != websocket.StatusGoingAway {
+		t.Errorf("the visitor was told %v", err)
+	}
+	after := dial()
+	if err := after.Close(websocket.StatusNormalClosure, ""); err != nil {
+		t.Errorf("the new process's WebSocket: %v", err)
+	}
 }
 
 // TestAnUpgradeThatFailsChangesNothing: the new program cannot start, because its

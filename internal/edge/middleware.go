@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"runtime/debug"
+	"strings"
 	"time"
 )
 
@@ -35,7 +36,11 @@ func (e *Edge) recorded(next http.Handler) http.Handler {
 		}
 		rec.match = e.hosts.Load().route(r.Method, r.Host, r.URL.Path)
 		rec.route = rec.match.kind.String()
-		next.ServeHTTP(&response{ResponseWriter: w, tunnels: e.tunnels, last: framesUnsurely(r) || rec.misunderstood(), watch: watchWrites(w, r, e.config.Limits.WriteStall)}, withRecord(r, rec))
+		res := &response{
+			ResponseWriter: w, tunnels: e.tunnels, last: framesUnsurely(r) || rec.misunderstood(),
+			isWebSocket: strings.EqualFold(r.Header.Get("Upgrade"), "websocket"), watch: watchWrites(w, r, e.config.Limits.WriteStall),
+		}
+		next.ServeHTTP(res, withRecord(r, rec))
 	})
 }
 

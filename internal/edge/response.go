@@ -18,6 +18,8 @@ type response struct {
 	hijacked *tunnel
 	watch    *watchdog // of an HTTP/2 stream's writes
 	upgraded func()    // called when the connection is taken over, or nil
+	// isWebSocket says what a connection that is taken over becomes.
+	isWebSocket bool
 	// last makes this the last answer on its connection.
 	last bool
 	// hsts has browsers keep to TLS, unless the app itself has a say in that.
@@ -94,7 +96,7 @@ func (w *response) FlushError() error {
 // Hijack hands the connection over and counts it until the handler returns, so
 // that a shutdown waits for it.
 func (w *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	conn, buffered, err := w.tunnels.take(w.ResponseWriter)
+	conn, buffered, err := w.tunnels.take(w.ResponseWriter, w.isWebSocket)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"time"
 )
 
 // Server serves an Edge on any number of listeners.
@@ -53,9 +54,11 @@ func (e *Edge) connState(conn net.Conn, state http.ConnState) {
 }
 
 // Shutdown stops accepting and lets the requests in flight finish, WebSockets
-// and other hijacked connections included. When ctx ends first, what is left is
-// closed and the context's error returned.
+// and other hijacked connections included. Some time before ctx ends the visitors
+// of WebSockets are told that theirs are about to. When ctx ends first, what is
+// left is closed and the context's error returned.
 func (s *Server) Shutdown(ctx context.Context) error {
+	defer s.sayGoodbyeBefore(ctx)()
 	err := s.http.Shutdown(ctx)
 	if err == nil {
 		err = s.edge.tunnels.wait(ctx)
@@ -65,4 +68,20 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 	s.edge.tunnels.closeAll()
 	return errors.Join(err, s.http.Close())
+}
+
+// longestFarewell bounds the time that WebSockets get to end by themselves once
+// their visitors were told; in a short shutdown it is a sixth of that.
+const longestFarewell = 5 * time.Second
+
+// sayGoodbyeBefore has the visitors of WebSockets told some time before ctx ends,
+// if it does, unless what it returns is called before.
+func (s *Server) sayGoodbyeBefore(ctx context.Context) (stop func()) {
+	end, ok := ctx.Deadline()
+	if !ok {
+		return func() {}
+	}
+	left := time.Until(end)
+	timer := time.AfterFunc(left-min(left/6, longestFarewell), s.edge.tunnels.sayGoodbye)
+	return func() { timer.Stop() }
 }

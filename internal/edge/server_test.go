@@ -466,7 +466,7 @@ func TestNobodyWaitsPastAConnectionThatIsBeingTaken(t *testing.T) {
 			tunnels.mu.Unlock()
 		}
 		return mine
-	}})
+	}}, false)
 	if err != nil {
 		t.Fatal(err)
 	}

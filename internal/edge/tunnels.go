@@ -14,6 +14,7 @@ import (
 type tunnel struct {
 	net.Conn
 	sent atomic.Int64
+	bye  *farewell // of a WebSocket; otherwise nil
 }
 
 // Write implements io.Writer.
@@ -38,7 +39,7 @@ func newTunnels() *tunnels { return &tunnels{open: make(map[*tunnel]bool)} }
 
 // take hijacks a connection and counts it. That is one step for who waits: else a
 // shutdown could find a connection neither with net/http any more nor here yet.
-func (t *tunnels) take(w http.ResponseWriter) (*tunnel, *bufio.ReadWriter, error) {
+func (t *tunnels) take(w http.ResponseWriter, isWebSocket bool) (*tunnel, *bufio.ReadWriter, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	conn, buffered, err := http.NewResponseController(w).Hijack()
@@ -46,6 +47,10 @@ func (t *tunnels) take(w http.ResponseWriter) (*tunnel, *bufio.ReadWriter, error
 		return nil, nil, err
 	}
 	taken := &tunnel{Conn: conn}
+	if isWebSocket {
+		taken.bye = &farewell{Conn: conn}
+		taken.Conn = taken.bye
+	}
 	t.open[taken] = true
 	return taken, buffered, nil
 }
@@ -82,6 +87,21 @@ func (t *tunnels) emptied() <-chan struct{} {
 		t.empty = nil
 	}
 	return done
+}
+
+// sayGoodbye tells the visitors of WebSockets that their connections are about to
+// end, all at once, and returns when they have been told as far as they let
+// themselves be.
+func (t *tunnels) sayGoodbye() {
+	var telling sync.WaitGroup
+	t.mu.Lock()
+	for c := range t.open {
+		if c.bye != nil {
+			telling.Go(c.bye.say)
+		}
+	}
+	t.mu.Unlock()
+	telling.Wait()
 }
 
 // closeAll ends those that are left.
