@@ -30,6 +30,11 @@ type property struct{ name, value string }
 // printProperties writes a single thing, a line for each property that is not
 // empty.
 func (c *client) printProperties(properties []property) error {
+	return c.write(propertyLines(properties))
+}
+
+// propertyLines is what printProperties writes.
+func propertyLines(properties []property) string {
 	widest := 0
 	for _, p := range properties {
 		if p.value != "" {
@@ -42,7 +47,7 @@ func (c *client) printProperties(properties []property) error {
 			writeLine(&out, []string{p.name, printable(p.value)}, []int{widest, 0})
 		}
 	}
-	return c.write(out.String())
+	return out.String()
 }
 
 // printLine writes one value on a line of its own.

@@ -291,7 +291,7 @@ func (e *embedded) fill(c *edge.Config) {
 	c.Platform = e.handler
 	c.Transport, c.Registered = e.transport, e.transport
 	c.Apps, c.Functions = resolver{e.apps}, resolver{e.functions}
-	c.Activator = e.engine
+	c.Activator, c.Describe = e.engine, e.engine.describe
 	c.Links, c.Hits = e.links, e.links
 	c.Verifier = verifier{e.users}
 	c.IsPlatformKey = e.keys.IsPlatformKey

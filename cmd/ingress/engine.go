@@ -12,6 +12,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/m3o/ingress/internal/activator"
 	"github.com/m3o/ingress/internal/adapter"
@@ -348,6 +349,29 @@ func (w *engine) Entered(key string, version int64, state workload.State, reason
 	if registry, _, err := w.registry(key); err == nil {
 		registry.Entered(key, version, state, reason)
 	}
+}
+
+// describe says in a sentence what a workload is doing.
+func (w *engine) describe(key string) string {
+	s, known := w.activator.Status(key)
+	if !known {
+		return "it sleeps, and is started by the next request"
+	}
+	text := fmt.Sprintf("version %d is %s", s.Version, s.State)
+	if s.Addr.IsValid() {
+		text += fmt.Sprintf(" at %v since %s", s.Addr, s.Started.Format(time.DateTime))
+	}
+	text += fmt.Sprintf("; requests under way: %d, waiting: %d", s.InFlight, s.Waiting)
+	if s.Failures > 0 {
+		text += fmt.Sprintf("; it has failed %d times in a row", s.Failures)
+	}
+	if !s.NextTry.IsZero() {
+		text += ", and is started again at " + s.NextTry.Format(time.DateTime)
+	}
+	if s.Reason != "" {
+		text += "; " + s.Reason
+	}
+	return text
 }
 
 // Acquire implements edge.Activator.

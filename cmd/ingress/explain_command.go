@@ -33,9 +33,14 @@ func (c *explainCmd) Run(p *program) error {
 	if p.cli.JSON {
 		return printJSON(p.stdout, x)
 	}
-	t := &table{header: []string{"HOST", "ROUTE", "ID", "KNOWN", "LEADS TO"}}
-	t.add(x.Host, x.Route, x.ID, x.Known, x.Leads)
-	_, err = fmt.Fprint(p.stdout, t)
+	remembered := x.Known
+	if x.Remembered != "" {
+		remembered += ": " + x.Remembered
+	}
+	_, err = fmt.Fprint(p.stdout, propertyLines([]property{
+		{"HOST", x.Host}, {"ROUTE", x.Route}, {"ID", x.ID}, {"REMEMBERED", remembered},
+		{"LEADS TO", x.Leads}, {"BACKEND", x.Backend}, {"ANSWER", x.Answer},
+	}))
 	return err
 }
 

@@ -2,6 +2,8 @@ package main_test
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -19,14 +21,23 @@ func TestExplainSaysWhatWouldBecomeOfAURL(t *testing.T) {
 		}
 		return out
 	}
-	if out := explain("hello.app.localhost"); !strings.Contains(out, "hello.app.localhost  app    hello  no ") {
+	if out := explain("hello.app.localhost"); !strings.Contains(out, "ROUTE       app\nID          hello\nREMEMBERED  no: the platform is asked") {
 		t.Errorf("before a visit:\n%s", out)
 	}
 	i.get("http://hello.app.localhost/")
-	if out := explain("http://HELLO.app.localhost:8080/x"); !strings.Contains(out, "fresh") || !strings.Contains(out, app.URL) {
+	if out := explain("http://HELLO.app.localhost:8080/x"); !strings.Contains(out, "fresh: ") || !strings.Contains(out, app.URL) || !strings.Contains(out, "ANSWER      the backend\n") {
 		t.Errorf("after a visit:\n%s", out)
 	}
-	if out := explain("http://example.com/"); !strings.Contains(out, "unknown_host") {
+	site := t.TempDir()
+	if err := os.WriteFile(filepath.Join(site, "index.html"), []byte("hello"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	i.deployed("app", "run", "pages", "--dir", site)
+	i.get(appURL("pages", "/"))
+	if out := explain("pages.app.localhost"); !strings.Contains(out, "BACKEND     version 1 is ready") || !strings.Contains(out, "LEADS TO    app/pages\n") {
+		t.Errorf("an app that runs here:\n%s", out)
+	}
+	if out := explain("http://example.com/"); !strings.Contains(out, "ANSWER  404 unknown_host") {
 		t.Errorf("a host nobody serves:\n%s", out)
 	}
 	if _, stderr, code := i.run(nil, "explain", "/path"); code != 1 || !strings.Contains(stderr, "has no host") {

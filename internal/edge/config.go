@@ -62,6 +62,10 @@ type Config struct {
 	// Secure redirects plain requests to TLS. Nil means that there is no TLS here.
 	Secure *Secure
 
+	// Describe says in a sentence how a Managed backend is, for Explain; nil says
+	// nothing.
+	Describe func(key string) string
+
 	// Limits bound what a client may send and how long things may take. The zero
 	// value of each field means its default.
 	Limits Limits

@@ -1,11 +1,14 @@
 package edge
 
 import (
+	"fmt"
 	"net/http"
 	"net/url"
+	"time"
 )
 
-// Explanation says what would become of a GET request, without making it.
+// Explanation says what would become of a GET request, without making it. The
+// sentences are for people.
 type Explanation struct {
 	// Host is the host in the form routes are looked up by; empty when the one
 	// asked for is malformed.
@@ -19,9 +22,16 @@ type Explanation struct {
 	// platform is asked again), "unknown" (the platform said there is no such id),
 	// "deploying", or "no" (the platform will be asked).
 	Known string `json:"known,omitempty"`
+	// Remembered is a sentence about Known, with times.
+	Remembered string `json:"remembered,omitempty"`
 	// Leads is where the id leads as far as is remembered: a backend's address or a
 	// link's destination.
 	Leads string `json:"leads,omitempty"`
+	// Backend is a sentence about the state of the backend.
+	Backend string `json:"backend,omitempty"`
+	// Answer is who would answer: "the backend", "the platform", or a status and
+	// reason of the ingress itself.
+	Answer string `json:"answer"`
 }
 
 // Explain returns what would become of a GET of a URL. It asks the platform
@@ -35,39 +45,111 @@ func (e *Edge) Explain(u *url.URL) Explanation {
 	x.Route = m.kind.String()
 	switch m.kind {
 	case routeApp:
-		x.explainBackend(e.apps, m.id)
+		e.explainTenant(&x, e.apps, m.id, unknownApp())
 	case routeFunction:
-		x.explainBackend(e.functions, m.id)
+		e.explainTenant(&x, e.functions, m.id, unknownFunction())
 	case routeLink:
 		x.ID = m.id
-		x.Leads, x.Known = e.links.peek(m.id)
+		destination, memory := e.links.peek(m.id)
+		x.Leads = destination
+		x.explainMemory(memory, unknownLink(), "302 to where it leads")
+	case routeAPI, routePlatform, routeResolve:
+		x.Answer = "the platform"
+	case routeUser:
+		x.Answer = "a redirect, once the platform has looked at the token"
+	case routeIndex, routeAppsDomain, routeFunctionsDomain, routeAsset:
+		x.Answer = "a page of the ingress"
+	case routeBadHost:
+		x.Answer = ownAnswer(fail(http.StatusBadRequest, ReasonBadRequest, ""))
+	case routeBadMethod, routeBadAPIMethod:
+		x.Answer = ownAnswer(methodNotAllowed(""))
+	case routeUnknownPath:
+		x.Answer = ownAnswer(unknownPath())
+	default:
+		x.Answer = ownAnswer(unknownHost())
 	}
 	return x
 }
 
-func (x *Explanation) explainBackend(cache *resolveCache[Backend], id string) {
-	var backend Backend
+// explainTenant is about an app or a function.
+func (e *Edge) explainTenant(x *Explanation, cache *resolveCache[Backend], id string, unknown *failure) {
 	x.ID = id
-	backend, x.Known = cache.peek(id)
-	if backend.URL.Host != "" {
-		x.Leads = backend.URL.String()
+	backend, memory := cache.peek(id)
+	x.explainMemory(memory, unknown, "the backend")
+	switch {
+	case memory.known == knownFresh || memory.known == knownStale:
+	default:
+		return
+	}
+	if backend.Origin == Managed {
+		x.Leads = backend.Key
+		if e.config.Describe != nil {
+			x.Backend = e.config.Describe(backend.Key)
+		}
+		return
+	}
+	x.Leads = backend.URL.String()
+	if backend.Origin == Registered || backend.Origin == Remote {
+		var refused *failure
+		if x.Backend, refused = e.guards.describe(backend.URL.Host); refused != nil {
+			x.Answer = ownAnswer(refused)
+		}
 	}
 }
 
+// explainMemory puts into words what is remembered, and what follows from it.
+func (x *Explanation) explainMemory(m memory, unknown *failure, served string) {
+	x.Known = m.known
+	shortly := m.left.Round(100 * time.Millisecond)
+	switch m.known {
+	case knownFresh:
+		x.Remembered, x.Answer = fmt.Sprintf("the platform is asked again in %v", shortly), served
+	case knownStale:
+		x.Remembered, x.Answer = "the platform is asked again with the next request, which does not wait for it", served
+	case knownUnknown:
+		x.Remembered = fmt.Sprintf("the platform said that there is none, which is believed for %v more", shortly)
+		x.Answer = ownAnswer(unknown)
+	case knownDeploying:
+		x.Remembered = fmt.Sprintf("the platform said that it is being deployed, which is believed for %v more", shortly)
+		x.Answer = ownAnswer(deploying())
+	default:
+		x.Remembered, x.Answer = "the platform is asked, and the request waits for it", served+", if the platform knows it"
+	}
+}
+
+// ownAnswer is how an answer of the ingress itself is told.
+func ownAnswer(f *failure) string { return fmt.Sprintf("%d %s", f.status, f.reason) }
+
+// What may be remembered of an id.
+const (
+	knownFresh     = "fresh"
+	knownStale     = "stale"
+	knownUnknown   = "unknown"
+	knownDeploying = "deploying"
+	knownNot       = "no"
+)
+
+// memory is what a cache remembers of an id, and for how long that holds.
+type memory struct {
+	known string
+	left  time.Duration
+}
+
 // peek returns what is remembered of an id, and how well, without asking.
-func (c *resolveCache[V]) peek(id string) (value V, known string) {
+func (c *resolveCache[V]) peek(id string) (value V, m memory) {
 	now := c.settings.now()
 	if entry, ok := c.good.GetIfPresent(id); ok {
-		if now.Before(entry.askAfter) {
-			return entry.value, "fresh"
+		if left := entry.askAfter.Sub(now); left > 0 {
+			return entry.value, memory{knownFresh, left}
 		}
-		return entry.value, "stale"
+		return entry.value, memory{knownStale, 0}
 	}
 	if no, ok := c.bad.GetIfPresent(id); ok && now.Before(no.until) {
+		m = memory{knownUnknown, no.until.Sub(now)}
 		if no.err == errDeploying {
-			return value, "deploying"
+			m.known = knownDeploying
 		}
-		return value, "unknown"
+		return value, m
 	}
-	return value, "no"
+	return value, memory{known: knownNot}
 }

@@ -1,8 +1,12 @@
 package edge
 
 import (
+	"net/http"
+	"net/http/httptest"
 	"net/url"
+	"strings"
 	"testing"
+	"time"
 )
 
 func TestExplainTellsWithoutAsking(t *testing.T) {
@@ -20,10 +24,15 @@ func TestExplainTellsWithoutAsking(t *testing.T) {
 		address string
 		want    Explanation
 	}{
-		{"http://OWN.test.:80/api/a/b", Explanation{Host: "own.test", Route: "api"}},
-		{"http://nobody.test/", Explanation{Host: "nobody.test", Route: "unknown_host"}},
-		{"http://own.test/u/short", Explanation{Host: "own.test", Route: "link", ID: "short", Known: "no"}},
-		{"http://a b/", Explanation{}},
+		{"http://OWN.test.:80/api/a/b", Explanation{Host: "own.test", Route: "api", Answer: "the platform"}},
+		{"http://nobody.test/", Explanation{Host: "nobody.test", Route: "unknown_host", Answer: "404 unknown_host"}},
+		{"http://own.test/nothing", Explanation{Host: "own.test", Route: "unknown_path", Answer: "404 unknown_path"}},
+		{"http://own.test/", Explanation{Host: "own.test", Route: "index", Answer: "a page of the ingress"}},
+		{"http://own.test/u/short", Explanation{
+			Host: "own.test", Route: "link", ID: "short", Known: "no", Remembered: "the platform is asked, and the request waits for it",
+			Answer: "302 to where it leads, if the platform knows it",
+		}},
+		{"http://a b/", Explanation{Answer: "400 bad_request"}},
 	} {
 		u, err := url.Parse(test.address)
 		if err != nil { // what no URL can say
@@ -39,7 +48,52 @@ func TestExplainTellsWithoutAsking(t *testing.T) {
 		t.Errorf("after a visit: %+v", got)
 	}
 	r.get("own.test/u/missing")
-	if got := explain("http://own.test/u/missing"); got.Known != "unknown" || got.Leads != "" {
+	if got := explain("http://own.test/u/missing"); got.Known != "unknown" || got.Leads != "" || got.Answer != "404 unknown_link" {
 		t.Errorf("after a visit to nothing: %+v", got)
+	}
+}
+
+// What stands in the way of a request is told, with when it will not any more.
+func TestExplainTellsHowTheBackendIs(t *testing.T) {
+	clock := newClock()
+	r := newRig(t, nil, func(c *Config) {
+		c.Now = clock.now
+		c.Describe = func(key string) string { return key + " sleeps" }
+	})
+	inside, leave := make(chan struct{}), make(chan struct{})
+	r.backends["slow"] = backend(t, func(http.ResponseWriter, *http.Request) {
+		inside <- struct{}{}
+		<-leave
+	})
+	gone := httptest.NewServer(http.NotFoundHandler())
+	r.backends["gone"] = Backend{Key: "gone", URL: *urlOf(t, gone.URL), Origin: Remote}
+	gone.Close()
+	r.backends["ours"] = Backend{Key: "app/ours", Origin: Managed}
+	explain := func(id string) Explanation { return r.edge.Explain(urlOf(t, "http://"+id+".app.test/")) }
+
+	answered := make(chan struct{})
+	go func() {
+		defer close(answered)
+		r.get("slow.app.test/")
+	}()
+	<-inside
+	if x := explain("slow"); x.Answer != "the backend" || !strings.Contains(x.Backend, "under way: 1,") || !strings.Contains(x.Remembered, "in 1m0s") {
+		t.Errorf("with a request under way: %+v", x)
+	}
+	close(leave)
+	<-answered
+	clock.advance(2 * time.Minute)
+	if x := explain("slow"); x.Known != "stale" || x.Answer != "the backend" {
+		t.Errorf("later: %+v", x)
+	}
+	for range failuresToEject {
+		r.get("gone.app.test/")
+	}
+	if x := explain("gone"); x.Answer != "503 backend_ejected" || !strings.Contains(x.Backend, "left alone for 1s more") {
+		t.Errorf("a backend that is gone: %+v", x)
+	}
+	r.get("ours.app.test/") // there is no activator, but the id is known then
+	if x := explain("ours"); x.Backend != "app/ours sleeps" || x.Leads != "app/ours" {
+		t.Errorf("what runs here: %+v", x)
 	}
 }

@@ -2,6 +2,7 @@ package edge
 
 import (
 	"context"
+	"fmt"
 	"hash/maphash"
 	"log/slog"
 	"net/http"
@@ -142,6 +143,27 @@ func (g *guards) queued(ctx context.Context, p *pass) bool {
 		p.state.waiting = slices.DeleteFunc(p.state.waiting, func(other *waiter) bool { return other == w })
 	}
 	return w.given
+}
+
+// describe says how a backend is, and why the next request to it would be refused,
+// if it would.
+func (g *guards) describe(host string) (state string, refused *failure) {
+	shard := &g.shards[maphash.String(g.seed, host)%guardShards]
+	shard.mu.Lock()
+	defer shard.mu.Unlock()
+	s := shard.backends[host]
+	if s == nil {
+		return "no request is under way", nil
+	}
+	state = fmt.Sprintf("requests under way: %d, waiting: %d", s.inFlight, len(s.waiting))
+	switch wait := s.until.Sub(g.now()); {
+	case s.failures >= failuresToEject && wait > 0:
+		return fmt.Sprintf("%s; it could not be reached %d times in a row and is left alone for %v more",
+			state, s.failures, wait.Round(100*time.Millisecond)), backendEjected(wait)
+	case g.most > 0 && s.inFlight >= g.most && len(s.waiting) >= g.queue:
+		return state + ", which is all it may have", backendBusy()
+	}
+	return state, nil
 }
 
 // giveUp is for a pass that was never given.

@@ -111,10 +111,10 @@ func (e *Edge) HostRemembered(host string) (served, sure bool) {
 	if cache == nil {
 		return served, true
 	}
-	switch _, known := cache.peek(id); known {
-	case "unknown":
+	switch _, memory := cache.peek(id); memory.known {
+	case knownUnknown:
 		return false, true
-	case "no":
+	case knownNot:
 		return false, false
 	}
 	return true, true
