@@ -23,17 +23,13 @@ func (a *Apps) versions(ctx context.Context, caller api.Caller, req *apppb.Versi
 	if req.GetName() == "" {
 		return nil, api.BadRequest(method, "missing name")
 	}
-	w, err := a.registry.Get(ctx, caller, req.GetName())
-	if err != nil {
-		return nil, workload.Refusal(method, err)
-	}
-	list, err := a.registry.Versions(ctx, caller, req.GetName())
+	list, current, err := a.registry.Versions(ctx, caller, req.GetName())
 	if err != nil {
 		return nil, workload.Refusal(method, err)
 	}
 	res := &apppb.VersionsResponse{}
 	for _, v := range list {
-		res.Versions = append(res.Versions, versionMessage(v, w.Current))
+		res.Versions = append(res.Versions, versionMessage(v, current))
 	}
 	return res, nil
 }

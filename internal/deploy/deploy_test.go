@@ -185,7 +185,7 @@ func (f *fixture) awaitVersion(name string, number int64, state workload.State) 
 	f.t.Helper()
 	var seen workload.Version
 	f.await(fmt.Sprintf("version %d of %s that is %s", number, name, state), func() bool {
-		versions, err := f.Versions(f.t.Context(), caller, name)
+		versions, _, err := f.Versions(f.t.Context(), caller, name)
 		if err != nil {
 			f.t.Fatal(err)
 		}

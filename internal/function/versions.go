@@ -23,17 +23,13 @@ func (f *Functions) versions(ctx context.Context, caller api.Caller, req *functi
 	if req.GetName() == "" {
 		return nil, api.BadRequest(method, "Missing name")
 	}
-	w, err := f.registry.Get(ctx, caller, req.GetName())
-	if err != nil {
-		return nil, workload.Refusal(method, err)
-	}
-	list, err := f.registry.Versions(ctx, caller, req.GetName())
+	list, current, err := f.registry.Versions(ctx, caller, req.GetName())
 	if err != nil {
 		return nil, workload.Refusal(method, err)
 	}
 	res := &functionpb.VersionsResponse{}
 	for _, v := range list {
-		res.Versions = append(res.Versions, versionMessage(v, w.Current))
+		res.Versions = append(res.Versions, versionMessage(v, current))
 	}
 	return res, nil
 }

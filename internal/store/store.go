@@ -145,6 +145,23 @@ type Querier interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) Row
 }
 
+// Read runs f on one state of the database: what is committed while f runs is not
+// seen by its later queries. It returns f's error. The Querier must not be used
+// after f has returned; f must be quick, because the write-ahead log is not made
+// smaller meanwhile.
+func (db *DB) Read(ctx context.Context, f func(q Querier) error) error {
+	sqlTx, err := db.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	if err != nil {
+		return fmt.Errorf("begin: %w", classify(err))
+	}
+	tx := &Tx{Tx: sqlTx}
+	err = tx.run(func(tx *Tx) error { return f(tx) })
+	if err == nil {
+		err = sqlTx.Rollback() // there is nothing to commit
+	}
+	return classify(ended(ctx, err))
+}
+
 // Tx is a transaction that may write. It must not be used after the function it
 // was given to has returned.
 type Tx struct {

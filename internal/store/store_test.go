@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -235,6 +236,45 @@ func TestConcurrentReadersSeeOnlyCommittedState(t *testing.T) {
 	}
 	close(done)
 	readers.Wait()
+}
+
+func TestAReadSeesOneStateThroughout(t *testing.T) {
+	db := storetest.Open(t)
+	for range 20 { // more often than there are connections: none stays in a transaction
+		if err := db.SetSetting(t.Context(), "a", "before"); err != nil {
+			t.Fatal(err)
+		}
+		err := db.Read(t.Context(), func(q store.Querier) error {
+			for _, when := range []string{"before", "after"} {
+				var value string
+				if err := q.QueryRowContext(t.Context(), "SELECT value FROM settings WHERE name = 'a'").Scan(&value); err != nil {
+					return err
+				}
+				if value != "before" {
+					t.Errorf("%s a write it reads %q", when, value)
+				}
+				if err := db.SetSetting(t.Context(), "a", "after"); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s, err := db.Settings(t.Context()); err != nil || s["a"] != "after" {
+			t.Fatalf("afterwards %v, %v", s, err)
+		}
+	}
+	ours := errors.New("ours")
+	if err := db.Read(t.Context(), func(store.Querier) error { return ours }); !errors.Is(err, ours) {
+		t.Errorf("got %v", err)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := db.Read(ended, func(store.Querier) error { return nil }); !errors.Is(err, context.Canceled) {
+		t.Errorf("with a context that has ended: %v", err)
+	}
 }
 
 func TestTheDirectoryHasOneOwner(t *testing.T) {

@@ -68,6 +68,7 @@ func conformance(t *testing.T, open opener) {
 		"the journal is seen at once and written":     testJournal,
 		"the journal does not undo a promotion":       testJournalOrder,
 		"two updates at once":                         testConcurrentUpdates,
+		"the list while versions replace each other":  testListWhilePromoting,
 		"a delete while a version advances":           testDeleteWhileAdvancing,
 		"a rollback while updating":                   testRollbackWhileUpdating,
 		"what is left after a death":                  testAfterDeath,

@@ -82,7 +82,7 @@ func (f *fixture) get(t testing.TB, caller api.Caller, name string) workload.Wor
 // states returns those of all versions, oldest first.
 func (f *fixture) states(t testing.TB, caller api.Caller, name string) []workload.State {
 	t.Helper()
-	versions, err := f.Versions(t.Context(), caller, name)
+	versions, _, err := f.Versions(t.Context(), caller, name)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 
 	"github.com/m3o/ingress/internal/store"
@@ -55,6 +56,45 @@ func testConcurrentUpdates(t *testing.T, f *fixture) {
 	if got := f.work(t); !slices.Equal(got, []int64{9}) {
 		t.Errorf("work %v", got)
 	}
+}
+
+// Whoever reads the list between a version's last step and its promotion, or
+// while that is being done, must not see a ready version that is not the current
+// one.
+func testListWhilePromoting(t *testing.T, f *fixture) {
+	a := tenant("a")
+	f.createManaged(t, a, "hello")
+	f.promote(t, "hello", 1)
+	done := make(chan struct{})
+	var readers sync.WaitGroup
+	for range 2 {
+		readers.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				versions, current, err := f.Versions(t.Context(), a, "hello")
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				for _, v := range versions {
+					if (v.State == workload.Ready) != (v.Number == current) {
+						t.Errorf("version %d is %s, and %d the current one", v.Number, v.State, current)
+						return
+					}
+				}
+			}
+		})
+	}
+	for n := range int64(40) {
+		f.update(t, a, "hello", workload.Update{Source: inline(fmt.Sprint(n))})
+		f.promote(t, "hello", n+2)
+	}
+	close(done)
+	readers.Wait()
 }
 
 func testDeleteWhileAdvancing(t *testing.T, f *fixture) {

@@ -216,7 +216,7 @@ func testManagedIsolation(t *testing.T, f *fixture) {
 	f.promote(t, "hello", 1)
 	before := f.get(t, a, "hello")
 	for name, call := range map[string]func() error{
-		"versions": func() error { _, err := f.Versions(ctx, b, "hello"); return err },
+		"versions": func() error { _, _, err := f.Versions(ctx, b, "hello"); return err },
 		"events":   func() error { _, err := f.Events(ctx, b, "hello"); return err },
 		"rollback": func() error { _, err := f.Rollback(ctx, b, "hello", 0); return err },
 		"logs": func() error {

@@ -268,7 +268,7 @@ func (m *versionModel) check(rt *rapid.T) {
 		if w.Updating() != (app.current != 0 && app.onItsWay(app.wanted)) {
 			rt.Fatalf("updating is %v with %+v", w.Updating(), app)
 		}
-		list, err := m.registry.Versions(context.Background(), tenant(who), "hello")
+		list, _, err := m.registry.Versions(context.Background(), tenant(who), "hello")
 		if err != nil || len(list) != len(app.versions) {
 			rt.Fatalf("%d versions are listed, %v; want %d", len(list), err, len(app.versions))
 		}

@@ -106,7 +106,7 @@ func testSuperseded(t *testing.T, f *fixture) {
 	if got := f.work(t); !slices.Equal(got, []int64{1, 5}) {
 		t.Errorf("work %v", got)
 	}
-	versions, err := f.Versions(ctx, a, "hello")
+	versions, _, err := f.Versions(ctx, a, "hello")
 	if err != nil || versions[1].State != workload.Stopped || versions[1].Reason != "superseded by version 5" {
 		t.Errorf("versions %+v, %v", versions, err)
 	}

@@ -13,18 +13,26 @@ import (
 const keepVersions = 100
 
 // Versions returns the versions of a workload of the caller's, newest first,
-// with the names of inline files and not their content.
-func (r *Registry) Versions(ctx context.Context, caller api.Caller, name string) ([]Version, error) {
-	w, err := r.find(ctx, r.db, caller.Tenant, name)
-	if err != nil {
-		return nil, err
-	}
+// with the names of inline files and not their content, and the number of the
+// current one, 0 when there is none.
+func (r *Registry) Versions(ctx context.Context, caller api.Caller, name string) (list []Version, current int64, err error) {
+	// Before the rows, so that what is written in between is in either.
 	pending := r.journal.pending()
-	rows, err := r.versionRows(ctx, r.db, listed, "WHERE v.kind = $1 AND v.id = $2 ORDER BY v.number DESC", string(r.kind), w.ID)
+	var w record
+	var rows []versionRow
+	// At once: a version that has just become the current one must not be listed as
+	// ready, and another as current.
+	err = r.db.Read(ctx, func(q store.Querier) error {
+		if w, err = r.find(ctx, q, caller.Tenant, name); err != nil {
+			return err
+		}
+		rows, err = r.versionRows(ctx, q, listed, "WHERE v.kind = $1 AND v.id = $2 ORDER BY v.number DESC", string(r.kind), w.ID)
+		return err
+	})
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	list := make([]Version, 0, len(rows))
+	list = make([]Version, 0, len(rows))
 	for _, v := range rows {
 		for _, e := range pending[w.ID] {
 			if e.version == v.Number {
@@ -34,7 +42,7 @@ func (r *Registry) Versions(ctx context.Context, caller api.Caller, name string)
 		}
 		list = append(list, v.Version)
 	}
-	return list, nil
+	return list, w.Current, nil
 }
 
 // addVersion makes a version of a source the wanted one, pending. Older ones that
