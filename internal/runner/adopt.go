@@ -60,15 +60,18 @@ func (l *Local) adopt(ctx context.Context, stateFile string) (*Instance, error) 
 		l.endLeftovers(r, 0)
 		return nil, discard(stateFile)
 	}
-	ctx, cancel := context.WithTimeout(ctx, adoptTimeout)
+	asking, cancel := context.WithTimeout(ctx, adoptTimeout)
 	defer cancel()
 	// Before it is watched: the watch gives the port back when the process ends.
 	claimed := l.ports.claim(r.Port)
 	l.temps.keep(r.Temp)
-	i, err := l.watch(ctx, stateFile, r)
+	i, err := l.watch(asking, stateFile, r)
 	if err == nil {
 		i.log, i.killLauncher = l.runLog(r), r.kill
 		return i, nil
+	}
+	if ctx.Err() != nil {
+		return nil, nil // the start is given up, and says nothing about this launcher: the next one asks it
 	}
 	l.temps.remove(r.Temp)
 	if claimed {

@@ -1,7 +1,9 @@
 package runner_test
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -248,4 +250,27 @@ func portsFrom(t testing.TB, data string, first, last uint16) *runner.Local {
 	l := local(t, data)
 	l.FirstPort, l.LastPort = first, last
 	return l
+}
+
+// A start that is given up takes nothing over, and ends nothing: the next one
+// takes over what runs.
+func TestAStartThatIsGivenUpEndsNothing(t *testing.T) {
+	data := dataDir(t)
+	i := started(t, local(t, data), release(data, "serves"))
+	if err := i.Ready(within(t, deadline), ""); err != nil {
+		t.Fatal(err)
+	}
+	pid := get(t, i, "/pid")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if found, err := local(t, data).Adopt(ctx); !errors.Is(err, context.Canceled) || len(found) != 0 {
+		t.Errorf("adopted %d, %v", len(found), err)
+	}
+	found, err := local(t, data).Adopt(within(t, deadline))
+	if err != nil || len(found) != 1 {
+		t.Fatalf("afterwards adopted %d, %v", len(found), err)
+	}
+	if got := get(t, found[0], "/pid"); got != pid {
+		t.Errorf("process %s answers, want %s", got, pid)
+	}
 }
