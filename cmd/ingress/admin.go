@@ -135,20 +135,40 @@ func writeControl(w http.ResponseWriter, value any, err error) {
 // adminTimeout bounds reading a request on the admin listeners.
 const adminTimeout = 10 * time.Second
 
-// serveAdmin serves a handler on a listener until the server is shut down.
-func serveAdmin(l net.Listener, h http.Handler, log *slog.Logger) *http.Server {
-	server := &http.Server{
+// adminServer serves operators on a listener.
+type adminServer struct {
+	listener net.Listener
+	http     *http.Server
+	log      *slog.Logger
+}
+
+func newAdminServer(l net.Listener, h http.Handler, log *slog.Logger) *adminServer {
+	return &adminServer{l, &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: adminTimeout,
 		IdleTimeout:       2 * time.Minute,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}, log}
+}
+
+// serve serves until leave or close.
+func (s *adminServer) serve() {
+	if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+		s.log.Error("the admin listener failed", "address", s.listener.Addr().String(), "error", err)
 	}
-	go func() {
-		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			log.Error("the admin listener failed", "address", l.Addr().String(), "error", err)
-		}
-	}()
-	return server
+}
+
+// leave takes no more requests; those that are being answered are.
+func (s *adminServer) leave() {
+	now, cancel := context.WithCancel(context.Background())
+	cancel()
+	_ = s.http.Shutdown(now) // it need not wait for them
+}
+
+// close ends all that is left, also where nothing was served yet.
+func (s *adminServer) close() error {
+	_ = s.listener.Close() // leave, or the server, may have done so
+	return s.http.Close()
 }
 
 // listenSocket opens the control socket for its owner alone. A socket left by a

@@ -216,9 +216,7 @@ func TestALifeOfAFunction(t *testing.T) {
 	if v := update(map[string]any{"source": strings.Replace(nodeSource, "from node", "again", 1)}); v["number"] != "2" || v["state"] != "ready" {
 		t.Fatalf("updated: %v", v)
 	}
-	if a := i.get(functionURL("hello", "/")); a.body != "hello again" {
-		t.Errorf("updated, it answers %d %q", a.status, a.body)
-	}
+	i.await("the update to answer", func() bool { return i.get(functionURL("hello", "/")).body == "hello again" })
 	for what, row := range map[string][2]string{
 		"a syntax error": {"exports.hello = (", "SyntaxError"},
 		"no such export": {"exports.other = (req, res) => res.send('')", "hello"},

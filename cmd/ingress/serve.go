@@ -110,6 +110,7 @@ type server struct {
 	listeners []net.Listener
 	secure    []net.Listener // for TLS
 	admin     net.Listener   // nil without --admin-listen
+	admins    []*adminServer // on it and on the control socket
 	certs     *certs.Manager // nil without TLS
 	platform  servedPlatform
 	edge      *edge.Edge
@@ -162,6 +163,11 @@ func (s *server) run(ctx context.Context) error {
 	if err := s.inherited.prepared(ctx); err != nil {
 		return err
 	}
+	// The program before may have changed some until now.
+	if err := s.settings.reload(ctx); err != nil {
+		return err
+	}
+	s.serveAdmins()
 	if err := s.platform.begin(ctx); err != nil {
 		return err
 	}
@@ -333,10 +339,11 @@ func orNone(n int) int {
 	return n
 }
 
-// openAdmin serves the admin listener and the control socket.
+// openAdmin opens the control socket, and says what is served on it and on the
+// admin listener.
 func (s *server) openAdmin() error {
 	if s.admin != nil {
-		s.serveAdmin(s.admin, adminHandler(s.metrics, &s.ready, s.platform.ping))
+		s.addAdmin(s.admin, adminHandler(s.metrics, &s.ready, s.platform.ping))
 	}
 	if s.config.AdminSocket == "" {
 		return nil
@@ -345,13 +352,31 @@ func (s *server) openAdmin() error {
 	if err != nil {
 		return err
 	}
-	s.serveAdmin(socket, controlHandler(s.settings, s.edge, s.certs, s.upgrades))
+	s.addAdmin(socket, controlHandler(s.settings, s.edge, s.certs, s.upgrades))
 	return nil
 }
 
-func (s *server) serveAdmin(l net.Listener, h http.Handler) {
-	server := serveAdmin(l, h, s.log)
-	s.onClose(server.Close)
+func (s *server) addAdmin(l net.Listener, h http.Handler) {
+	server := newAdminServer(l, h, s.log)
+	s.admins = append(s.admins, server)
+	s.onClose(server.close)
+}
+
+// serveAdmins serves them. Of two programs that have the same listeners one does:
+// to an operator the other is none.
+func (s *server) serveAdmins() {
+	for _, server := range s.admins {
+		go server.serve()
+	}
+}
+
+// leaveAdmins takes no more requests on them; the control socket's file is another
+// program's now.
+func (s *server) leaveAdmins() {
+	s.keepSocket()
+	for _, server := range s.admins {
+		server.leave()
+	}
 }
 
 // announce says that the program is ready: a banner for people on stdout, a line

@@ -47,6 +47,7 @@ func (s *server) upgrade(ctx context.Context) (pid int, drained <-chan error, er
 		return 0, nil, fmt.Errorf("the new program did not come up (%w; the log of the ingress says why), and the running one goes on", err)
 	}
 	// Whoever comes from now on waits in the listeners' queues, which the other has.
+	s.leaveAdmins()
 	done := make(chan error, 1)
 	go func() { done <- s.drain() }()
 	if err := s.platform.release(ctx); err != nil {
@@ -70,7 +71,6 @@ func (s *server) giveWay(ctx context.Context, request upgradeRequest) (over bool
 		return false, nil
 	}
 	if err == nil {
-		s.keepSocket()
 		s.log.Info("another process has taken this one's place", "pid", pid)
 	}
 	select {

@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -355,4 +356,48 @@ func TestSocketsForAnotherProcessAreLeftAlone(t *testing.T) {
 	if a := i.get("http://localhost/"); a.status != http.StatusOK {
 		t.Errorf("it answers %d", a.status)
 	}
+}
+
+// TestOperatorsMeetTheNewProgramOnly: the old one still answers a visitor, but
+// neither a balancer that asks whether it is ready nor a change of a setting.
+func TestOperatorsMeetTheNewProgramOnly(t *testing.T) {
+	i, replace := upgradable(t)
+	slow := i.dial()
+	defer slow.Close()
+	if _, err := fmt.Fprintf(slow, "POST /v1/helloworld/Call HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\n"+
+		"Content-Type: application/json\r\nContent-Length: 2\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n", bootstrapKey); err != nil {
+		t.Fatal(err)
+	}
+	answers := bufio.NewReader(slow)
+	if line, err := answers.ReadString('\n'); err != nil || !strings.Contains(line, "100 Continue") {
+		t.Fatalf("the request is answered %q, %v", line, err)
+	}
+	replaced := make(chan struct{})
+	go func() { defer close(replaced); replace() }()
+	i.await("the other program", func() bool {
+		_, stderr := i.output()
+		return strings.Contains(stderr, "has taken this one's place")
+	})
+	balancer := &http.Client{Timeout: deadline, Transport: &http.Transport{DisableKeepAlives: true}}
+	for n := range 20 {
+		ready, err := balancer.Get("http://" + i.admin + "/readyz")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = ready.Body.Close()
+		if ready.StatusCode != http.StatusOK {
+			t.Fatalf("at question %d a balancer is told %d", n+1, ready.StatusCode)
+		}
+		domain := fmt.Sprintf("apps%d.localhost", n)
+		if _, stderr, code := i.run(nil, "config", "set", "apps-domain", domain); code != 0 {
+			t.Fatalf("a setting is not changed: %s", stderr)
+		}
+		if got := i.get("http://nosuch." + domain + "/").header.Get("X-Ingress-Error"); got != "unknown_app" {
+			t.Fatalf("change %d of a setting is not in force: %s", n+1, got)
+		}
+	}
+	if _, err := io.WriteString(slow, "{}"); err != nil {
+		t.Fatal(err)
+	}
+	<-replaced
 }
