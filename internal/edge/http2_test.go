@@ -23,6 +23,9 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
+// certificateDomain is what httptest's certificate is for, and the names in it.
+const certificateDomain = "example.com"
+
 // serveTLS serves the rig's data plane under TLS as well, and returns the address
 // and what a client needs to believe it.
 func (r *rig) serveTLS() (string, *tls.Config) {
@@ -47,7 +50,7 @@ func (r *rig) serveTLS() (string, *tls.Config) {
 		}
 	})
 	trust := identity.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
-	trust.ServerName = "example.com" // what that certificate is for
+	trust.ServerName = certificateDomain
 	return l.Addr().String(), trust
 }
 

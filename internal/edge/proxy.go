@@ -212,7 +212,11 @@ func (p *proxy) send(w http.ResponseWriter, r *http.Request, h *hop, explain fun
 	ctx := upstream.WithRetryNotice(r.Context(), func() { h.record.retried = true })
 	in := r.WithContext(context.WithValue(ctx, hopKey{}, h))
 	if r.Body != nil && r.ContentLength != 0 {
-		h.body = &visitorBody{ReadCloser: r.Body, watch: watchReads(w, h.stall)}
+		stall := h.stall
+		if upstream.IsGRPC(r) {
+			stall = 0 // a stream may be silent from its beginning on, and has deadlines of its own
+		}
+		h.body = &visitorBody{ReadCloser: r.Body, watch: watchReads(w, stall)}
 		defer h.body.mayRest()
 		h.answer.body, h.record.body = h.body, h.body
 		in.Body = h.body

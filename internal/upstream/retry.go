@@ -16,7 +16,13 @@ import (
 // which the backend was just closing is sent a second time, on a new connection,
 // if no byte of it was written, or if it is a bodyless GET, HEAD or OPTIONS and no
 // byte of an answer had come (RFC 9110 9.2.2). There is no third time.
+//
+// gRPC goes over HTTP/2 to http backends, too, which has retries of its own: of
+// what the backend has promised not to have processed (RFC 9113 8.7).
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	if IsGRPC(req) && req.URL != nil && req.URL.Scheme == "http" {
+		return t.http2.RoundTrip(req)
+	}
 	if t.own != nil && req.URL != nil && req.URL.Scheme == "http" {
 		return t.own.RoundTrip(req)
 	}

@@ -71,6 +71,7 @@ type Transport struct {
 	own      *engine // nil with EngineStd
 	pooled   *http.Transport
 	fresh    *http.Transport // for the retry: never reuses, so never retries
+	http2    *http.Transport // for gRPC without TLS
 	counters *Counters
 }
 
@@ -81,6 +82,7 @@ func New(o Options) *Transport {
 	dial := dialer(o, t.counters)
 	t.pooled, t.fresh = newStandard(o, dial), newStandard(o, dial)
 	t.fresh.DisableKeepAlives = true
+	t.http2 = newPriorKnowledge(o, dial)
 	if o.Engine == EngineOwn {
 		t.own = newEngine(o, dial, t.counters)
 	}
@@ -137,4 +139,5 @@ func (t *Transport) CloseIdleConnections() {
 	}
 	t.pooled.CloseIdleConnections()
 	t.fresh.CloseIdleConnections()
+	t.http2.CloseIdleConnections()
 }
