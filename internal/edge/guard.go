@@ -6,6 +6,7 @@ import (
 	"hash/maphash"
 	"log/slog"
 	"net/http"
+	"net/http/httptrace"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -214,7 +215,19 @@ func (p *pass) forget() {
 
 func (s *guarded) idle() bool { return s.inFlight == 0 && len(s.waiting) == 0 }
 
-// reached notes that the backend has answered.
+// watch has a request that tries an ejected backend tell as soon as there is a
+// connection: how long the backend takes to answer is its own matter, and nobody
+// else is to wait for that.
+func (p *pass) watch(r *http.Request) *http.Request {
+	if p == nil || !p.probe {
+		return r
+	}
+	return r.WithContext(httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{
+		GotConn: func(httptrace.GotConnInfo) { p.reached() },
+	}))
+}
+
+// reached notes that there is a connection to the backend, or an answer from it.
 func (p *pass) reached() {
 	if p == nil {
 		return
@@ -225,6 +238,9 @@ func (p *pass) reached() {
 		p.guards.logger.Info("a backend can be reached again", "backend", p.host)
 	}
 	p.state.failures, p.state.ejected = 0, 0
+	if p.probe {
+		p.state.probing, p.probe = false, false // the next one may be another's
+	}
 }
 
 // missed notes that there was no connection to the backend. Each ejection lasts

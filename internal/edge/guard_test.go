@@ -106,6 +106,81 @@ func TestOnlyOneRequestTriesAnEjectedBackend(t *testing.T) {
 	}
 }
 
+// The request that tries an ejected backend may wait for its answer as long as any
+// other: that there is a connection is enough for the rest.
+func TestNobodyWaitsForASlowAnswerToTheOneWhoTries(t *testing.T) {
+	clock := newClock()
+	r := newRig(t, nil, func(c *Config) { c.Now = clock.now })
+	address := closedPort(t)
+	r.backends["back"] = Backend{Key: "back", URL: *urlOf(t, "http://"+address), Origin: Remote}
+	for range failuresToEject {
+		r.get("back.app.test/").wantFailure(t, 502, ReasonBackendRefused)
+	}
+	inside, answer := make(chan struct{}), make(chan struct{})
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	back := &http.Server{Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/slow" {
+			close(inside)
+			<-answer
+		}
+	})}
+	ended := make(chan error, 1)
+	go func() { ended <- back.Serve(l) }()
+	t.Cleanup(func() { _ = back.Close(); <-ended })
+	clock.advance(firstEjection)
+	slow := make(chan int)
+	go func() {
+		defer close(slow)
+		slow <- r.get("back.app.test/slow").StatusCode
+	}()
+	<-inside
+	if got := r.get("back.app.test/"); got.StatusCode != 200 {
+		t.Errorf("while it answers slowly: %d %s", got.StatusCode, got.Header.Get(errorHeader))
+	}
+	close(answer)
+	if status := <-slow; status != 200 {
+		t.Errorf("who tried it got %d", status)
+	}
+}
+
+// What may last for days although the backend is well takes no place from others.
+func TestStreamsTakeNoPlace(t *testing.T) {
+	r := newRig(t, nil, func(c *Config) { c.Limits.BackendRequests, c.Limits.BackendQueue = 2, -1 })
+	r.backends["events"] = backend(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", r.Header.Get("Want"))
+		_ = http.NewResponseController(w).Flush()
+		if r.URL.Path == "/stays" {
+			<-r.Context().Done()
+		}
+	})
+	stay := func(kind string) {
+		t.Helper()
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://events.app.test/stays", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Want", kind)
+		res, err := r.client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = res.Body.Close() })
+	}
+	for range 4 {
+		stay("Text/Event-Stream; charset=utf-8")
+	}
+	if got := r.get("events.app.test/"); got.StatusCode != 200 {
+		t.Errorf("a page beside event streams: %d %s", got.StatusCode, got.Header.Get(errorHeader))
+	}
+	for range 2 {
+		stay("text/plain")
+	}
+	r.get("events.app.test/").wantFailure(t, 503, ReasonBackendBusy)
+}
+
 func TestVisitorsWhoLeaveEjectNobody(t *testing.T) {
 	r := newRig(t, nil)
 	// A listener whose queue is full leaves those who dial waiting; one that accepts

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/m3o/ingress/internal/upstream"
@@ -248,7 +249,7 @@ type hopTransport struct{}
 func (hopTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	h := hopOf(r)
 	begin := h.now()
-	res, err := h.transport.RoundTrip(r)
+	res, err := h.transport.RoundTrip(h.pass.watch(r))
 	h.record.answer = h.now().Sub(begin)
 	if err != nil {
 		if r.Context().Err() == nil && isMissed(err) {
@@ -262,10 +263,22 @@ func (hopTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, fmt.Errorf("the backend answered with the status %03d", res.StatusCode)
 	}
 	h.response(res)
+	if mayLast(r, res) {
+		h.pass.leave()
+	}
 	if res.StatusCode == http.StatusSwitchingProtocols {
-		h.pass.leave()              // a WebSocket may stay for days
 		res.Header.Del(errorHeader) // as response.WriteHeader, which never sees this one
 	}
 	h.answer.prepare(res)
 	return res, nil
+}
+
+// mayLast reports whether an answer is of a kind that may stay for days although
+// its backend is well: WebSockets, event streams, and the streams of gRPC.
+func mayLast(r *http.Request, res *http.Response) bool {
+	if res.StatusCode == http.StatusSwitchingProtocols || upstream.IsGRPC(r) {
+		return true
+	}
+	kind, _, _ := strings.Cut(res.Header.Get("Content-Type"), ";")
+	return strings.EqualFold(strings.TrimSpace(kind), "text/event-stream")
 }
