@@ -270,7 +270,7 @@ func dropLookalikes(out http.Header) {
 			continue
 		}
 		same := http.CanonicalHeaderKey(strings.ReplaceAll(name, "_", "-"))
-		if same == "Forwarded" || strings.HasPrefix(same, "X-Forwarded-") {
+		if same == "Forwarded" || same == requestIDHeader || strings.HasPrefix(same, "X-Forwarded-") {
 			delete(out, name)
 		}
 	}

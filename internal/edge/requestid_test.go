@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"fmt"
 	"net/http"
 	"net/netip"
 	"regexp"
@@ -15,6 +16,10 @@ func TestARequestHasOneID(t *testing.T) {
 	var seen string
 	r := newRig(t, nil)
 	r.backends["echo"] = backend(t, func(w http.ResponseWriter, q *http.Request) { seen = strings.Join(q.Header[requestIDHeader], ", ") })
+	var environment string // as CGI has it, RFC 3875 4.1.18
+	r.backends["environment"] = backend(t, func(w http.ResponseWriter, q *http.Request) {
+		environment = strings.ToUpper(strings.ReplaceAll(fmt.Sprint(q.Header), "-", "_"))
+	})
 	r.backends["own"] = backend(t, func(w http.ResponseWriter, q *http.Request) { w.Header().Set(requestIDHeader, "the-apps-own") })
 
 	first := r.get("echo.app.test/").Header[requestIDHeader]
@@ -27,6 +32,9 @@ func TestARequestHasOneID(t *testing.T) {
 	}
 	if got := r.get("echo.app.test/", requestIDHeader, "forged").Header.Get(requestIDHeader); !newID.MatchString(got) || seen != got {
 		t.Errorf("a visitor chose the id %q, the backend saw %q", got, seen)
+	}
+	if r.get("environment.app.test/", "X_Request_Id", "forged", "x_request-id", "forged"); strings.Contains(environment, "FORGED") {
+		t.Errorf("an app that reads its environment sees %s", environment)
 	}
 	if got := r.get("own.app.test/").Header[requestIDHeader]; len(got) != 1 || got[0] != "the-apps-own" {
 		t.Errorf("an app that names an id of its own: %q", got)
