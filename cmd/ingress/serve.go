@@ -198,9 +198,9 @@ func (s *server) serveUntil(ctx context.Context, failed <-chan error) error {
 		request := upgradeRequest{answer: make(chan upgradeAnswer, 1), told: make(chan struct{})}
 		select {
 		case err := <-failed:
-			return joinErrors(fmt.Errorf("a public listener failed: %w", err), s.drain())
+			return joinErrors(fmt.Errorf("a public listener failed: %w", err), s.drain(s.front.Shutdown))
 		case <-ctx.Done():
-			return s.drain()
+			return s.drain(s.front.Shutdown)
 		case <-hangUp:
 			close(request.told)
 		case request = <-s.upgrades:
@@ -419,14 +419,14 @@ func addressesOf(listeners []net.Listener) []string {
 
 // drain stops accepting and lets requests in flight, WebSockets included,
 // finish.
-func (s *server) drain() error {
+func (s *server) drain(end func(context.Context) error) error {
 	s.ready.Store(false)
 	s.log.Info("draining", "timeout", s.config.Limits.ShutdownTimeout.String())
 	ctx, cancel := context.WithTimeout(context.Background(), s.config.Limits.ShutdownTimeout)
 	defer cancel()
 	platform := make(chan error, 1)
 	go func() { platform <- s.platform.drain(ctx) }()
-	err := joinErrors(s.front.Shutdown(ctx), <-platform)
+	err := joinErrors(end(ctx), <-platform)
 	if errors.Is(err, context.DeadlineExceeded) {
 		s.log.Warn("requests in flight were ended: they did not finish in time")
 		return nil

@@ -49,7 +49,7 @@ func (s *server) upgrade(ctx context.Context) (pid int, drained <-chan error, er
 	// Whoever comes from now on waits in the listeners' queues, which the other has.
 	s.leaveAdmins()
 	done := make(chan error, 1)
-	go func() { done <- s.drain() }()
+	go func() { done <- s.drain(s.front.Retire) }()
 	if err := s.platform.release(ctx); err != nil {
 		s.log.Error("not everything could be given up in order", "error", err) // there is no way back
 	}

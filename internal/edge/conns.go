@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"context"
 	"crypto/tls"
 	"log/slog"
 	"net"
@@ -24,7 +25,9 @@ type connections struct {
 	refused        *prometheus.CounterVec
 
 	mu      sync.Mutex
+	changes sync.Cond // broadcast when a connection is served, rests or goes
 	open    [connStates]int
+	unmet   int // of which no request has been seen
 	clients map[netip.Addr]int
 	secure  map[*tls.Conn]*place // net/http tells of those by themselves
 	idle    place                // the ring of idle ones, longest idle first
@@ -53,7 +56,7 @@ type place struct {
 	conn       net.Conn
 	client     netip.Addr // invalid when it does not count for anybody
 	state      connState
-	left       bool
+	met, left  bool
 	prev, next *place // in the ring of idle ones
 }
 
@@ -66,6 +69,7 @@ func newConnections(l Limits, exempt func(netip.Addr) bool, logger *slog.Logger,
 			Help: "Connections closed by the limit that was reached: total and client as they came, resets later.",
 		}, []string{"limit"}),
 	}
+	c.changes.L = &c.mu
 	c.idle.prev, c.idle.next = &c.idle, &c.idle
 	for _, limit := range []string{limitTotal, limitClient, limitResets} {
 		c.refused.WithLabelValues(limit) // so that it is there while it is 0
@@ -169,6 +173,7 @@ func (c *connections) enter(p *place) (evicted *place, limit string) {
 		evicted.leaveLocked()
 	}
 	c.open[connNew]++
+	c.unmet++
 	if p.client.IsValid() {
 		c.clients[p.client]++
 	}
@@ -219,6 +224,9 @@ func (c *connections) changed(conn net.Conn, state http.ConnState) {
 	if p == nil {
 		return
 	}
+	if _, ok := conn.(*tls.Conn); ok {
+		p.meet() // HTTP/2 says which of its streams it has seen (RFC 9113 6.8)
+	}
 	switch state {
 	case http.StateActive:
 		p.set(connActive)
@@ -251,6 +259,39 @@ func (c *connections) gone(conn net.Conn) {
 	}
 }
 
+// await waits until settled, which is called with the lock, or ctx ends.
+func (c *connections) await(ctx context.Context, settled func() bool) {
+	defer context.AfterFunc(ctx, func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.changes.Broadcast()
+	})()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for !settled() && ctx.Err() == nil {
+		c.changes.Wait()
+	}
+}
+
+// meet notes that a request is served, or in HTTP/2 can be: from then on a
+// connection is closed without losing any.
+func (p *place) meet() {
+	c := p.all
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !p.left {
+		p.metLocked()
+	}
+}
+
+func (p *place) metLocked() {
+	if !p.met {
+		p.met = true
+		p.all.unmet--
+		p.all.changes.Broadcast()
+	}
+}
+
 // set notes what the connection does now.
 func (p *place) set(state connState) {
 	c := p.all
@@ -262,6 +303,7 @@ func (p *place) set(state connState) {
 	c.open[p.state]--
 	c.open[state]++
 	p.state = state
+	c.changes.Broadcast()
 	if p.unlink(); state == connIdle {
 		p.prev, p.next = c.idle.prev, &c.idle
 		p.prev.next, p.next.prev = p, p
@@ -289,8 +331,10 @@ func (p *place) leaveLocked() {
 	}
 	p.left = true
 	p.unlink()
+	p.metLocked()
 	c := p.all
 	c.open[p.state]--
+	c.changes.Broadcast()
 	if p.client.IsValid() {
 		if c.clients[p.client]--; c.clients[p.client] == 0 {
 			delete(c.clients, p.client)

@@ -32,6 +32,7 @@ type Edge struct {
 	conns     *connections
 	guards    *guards
 	chain     http.Handler
+	leaving   atomic.Bool // every answer is the last on its connection
 }
 
 // New returns the data plane the configuration describes, or an error that names

@@ -1,14 +1,15 @@
 package edge
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -21,9 +22,10 @@ type frontConn struct {
 	place   *place
 	handled int // requests that came to the handler; one at a time does
 
-	mu    sync.Mutex
-	until time.Time // the deadline of writes that is set
-	ours  bool      // by us, and not by a handler
+	writing sync.Mutex
+	mu      sync.Mutex
+	until   time.Time // the deadline of writes that is set
+	ours    bool      // by us, and not by a handler
 }
 
 // piece is how much must be taken within the limit on stalled writes. It is
@@ -44,6 +46,8 @@ func (c *frontConn) Read(p []byte) (int, error) {
 
 // Write fails when the visitor takes nothing for too long.
 func (c *frontConn) Write(p []byte) (written int, err error) {
+	c.writing.Lock()
+	defer c.writing.Unlock()
 	for {
 		c.allowStall()
 		n, err := c.Conn.Write(p[:min(len(p), piece)])
@@ -53,6 +57,22 @@ func (c *frontConn) Write(p []byte) (written int, err error) {
 		}
 	}
 }
+
+// writeInterim writes an answer that is not the last (RFC 9110 15.2), past the
+// server, which is done with all before it. The server itself writes a 100
+// (Continue) when the body is first read, which is in a goroutine of the
+// transport's, and in the same buffer that it would put this answer into.
+func (c *frontConn) writeInterim(status int, header http.Header) {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "HTTP/1.1 %03d %s\r\n", status, http.StatusText(status))
+	_ = header.WriteSubset(&b, notInterim) // a buffer takes everything
+	b.WriteString("\r\n")
+	_, _ = c.Write(b.Bytes()) // an error is met again by whoever writes the answer
+}
+
+// notInterim are fields of bodies, which interim answers have none of (RFC 9110
+// 8.6, RFC 9112 6.1).
+var notInterim = map[string]bool{"Content-Length": true, "Transfer-Encoding": true}
 
 // ReadFrom keeps the system's ways of sending a file.
 func (c *frontConn) ReadFrom(src io.Reader) (written int64, err error) {
@@ -150,7 +170,9 @@ func (c *frontConn) begin(r *http.Request) (doubt string, body *framedBody) {
 		return "", nil
 	}
 	request := c.handled
-	c.handled++
+	if c.handled++; request == 0 {
+		c.place.meet()
+	}
 	if len(r.TransferEncoding) > 0 {
 		body = &framedBody{ReadCloser: r.Body, framer: &c.framer, request: request}
 		r.Body = body
@@ -198,31 +220,33 @@ type frontListener struct {
 	net.Listener
 	server    *Server
 	handshake time.Duration
-	ctx       context.Context // ends with Close
+	ctx       context.Context // ends when nothing is handed over any more
 	cancel    context.CancelFunc
 	arrived   chan net.Conn
 	failed    chan error
+	begin     sync.Once
 	closing   sync.Once
+	closed    chan struct{}
 	closeErr  error
 	pending   sync.WaitGroup
-	begun     atomic.Bool
 }
+
+// lastHandshake bounds the handshakes that a Close meets, as net/http bounds the
+// wait for the first request of a connection.
+const lastHandshake = 5 * time.Second
 
 func newFrontListener(l net.Listener, s *Server) *frontListener {
 	f := &frontListener{
 		Listener: l, server: s, handshake: s.edge.config.Limits.ReadHeader,
-		arrived: make(chan net.Conn), failed: make(chan error),
+		arrived: make(chan net.Conn), failed: make(chan error), closed: make(chan struct{}),
 	}
-	f.ctx, f.cancel = context.WithCancel(context.Background())
+	f.ctx, f.cancel = context.WithCancel(s.serving)
 	return f
 }
 
-// Accept implements net.Listener.
+// Accept implements net.Listener. After a Close it still gives what came before.
 func (l *frontListener) Accept() (net.Conn, error) {
-	if l.begun.CompareAndSwap(false, true) {
-		l.pending.Add(1)
-		go l.accept()
-	}
+	l.begin.Do(func() { l.pending.Go(l.accept) })
 	select {
 	case c := <-l.arrived:
 		return c, nil
@@ -235,18 +259,22 @@ func (l *frontListener) Accept() (net.Conn, error) {
 
 // accept takes what comes until Close.
 func (l *frontListener) accept() {
-	defer l.pending.Done()
 	for {
 		conn, err := l.Listener.Accept()
-		if err != nil {
-			select {
-			case l.failed <- err: // net/http decides whether to go on
-				continue
-			case <-l.ctx.Done():
-				return
-			}
+		if err == nil {
+			l.welcome(conn)
+			continue
 		}
-		l.welcome(conn)
+		select {
+		case <-l.closed: // which is why
+			return
+		default:
+		}
+		select {
+		case l.failed <- err: // net/http decides whether to go on
+		case <-l.closed:
+			return
+		}
 	}
 }
 
@@ -260,11 +288,7 @@ func (l *frontListener) welcome(conn net.Conn) {
 		l.hand(l.server.newFrontConn(conn, place))
 		return
 	}
-	l.pending.Add(1)
-	go func() {
-		defer l.pending.Done()
-		l.agree(secure, place)
-	}()
+	l.pending.Go(func() { l.agree(secure, place) })
 }
 
 // agree waits for the handshake. What fails there is for the server's own log.
@@ -309,14 +333,24 @@ func (l *frontListener) hand(conn net.Conn) {
 	}
 }
 
-// Close implements net.Listener. It waits for handshakes, which it ends.
+// Close implements net.Listener. It waits for nothing, because the server has its
+// lock meanwhile: connections whose handshake has begun are handed over when it has
+// ended, unless that takes too long, and only then does Accept say that it is over.
 func (l *frontListener) Close() error {
 	l.closing.Do(func() {
-		l.cancel()
+		close(l.closed)
 		l.closeErr = l.Listener.Close()
-		l.pending.Wait()
+		l.begin.Do(func() {}) // it will not any more
+		go l.finish()
 	})
 	return l.closeErr
+}
+
+func (l *frontListener) finish() {
+	timer := time.AfterFunc(min(l.handshake, lastHandshake), l.cancel)
+	defer timer.Stop()
+	l.pending.Wait()
+	l.cancel()
 }
 
 func (s *Server) newFrontConn(conn net.Conn, place *place) *frontConn {

@@ -26,13 +26,21 @@ import (
 // certificateDomain is what httptest's certificate is for, and the names in it.
 const certificateDomain = "example.com"
 
+// selfSigned returns a certificate and what a client needs to believe it.
+func selfSigned(t testing.TB) (tls.Certificate, *tls.Config) {
+	identity := httptest.NewUnstartedServer(nil)
+	identity.StartTLS()
+	t.Cleanup(identity.Close)
+	trust := identity.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
+	trust.ServerName = certificateDomain
+	return identity.TLS.Certificates[0], trust
+}
+
 // serveTLS serves the rig's data plane under TLS as well, and returns the address
 // and what a client needs to believe it.
 func (r *rig) serveTLS() (string, *tls.Config) {
 	r.t.Helper()
-	identity := httptest.NewUnstartedServer(nil)
-	identity.StartTLS()
-	r.t.Cleanup(identity.Close)
+	identity, trust := selfSigned(r.t)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		r.t.Fatal(err)
@@ -40,7 +48,7 @@ func (r *rig) serveTLS() (string, *tls.Config) {
 	s := NewServer(r.edge)
 	ended := make(chan error, 1)
 	go func() {
-		ended <- s.Serve(tls.NewListener(l, &tls.Config{Certificates: identity.TLS.Certificates, NextProtos: []string{"h2", "http/1.1"}}))
+		ended <- s.Serve(tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{identity}, NextProtos: []string{"h2", "http/1.1"}}))
 	}()
 	r.t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -49,8 +57,6 @@ func (r *rig) serveTLS() (string, *tls.Config) {
 			r.t.Error(err)
 		}
 	})
-	trust := identity.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
-	trust.ServerName = certificateDomain
 	return l.Addr().String(), trust
 }
 

@@ -29,15 +29,16 @@ func (e *Edge) recorded(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		expectTrailers(r)
 		rec := &record{started: e.now()}
+		front := frontOf(r)
 		if r.ProtoMajor == 2 {
 			rec.doubt = doubtInHTTP2(r)
 		} else {
-			rec.doubt, rec.framed = frontOf(r).begin(r)
+			rec.doubt, rec.framed = front.begin(r)
 		}
 		rec.match = e.hosts.Load().route(r.Method, r.Host, r.URL.Path)
 		rec.route = rec.match.kind.String()
 		res := &response{
-			ResponseWriter: w, tunnels: e.tunnels, last: framesUnsurely(r) || rec.misunderstood(),
+			ResponseWriter: w, tunnels: e.tunnels, last: framesUnsurely(r) || rec.misunderstood(), leaving: &e.leaving, front: front,
 			isWebSocket: strings.EqualFold(r.Header.Get("Upgrade"), "websocket"), watch: watchWrites(w, r, e.config.Limits.WriteStall),
 		}
 		next.ServeHTTP(res, withRecord(r, rec))

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"sync/atomic"
 )
 
 // response sees what becomes of a response without getting in its way: Unwrap,
@@ -20,8 +21,10 @@ type response struct {
 	upgraded func()    // called when the connection is taken over, or nil
 	// isWebSocket says what a connection that is taken over becomes.
 	isWebSocket bool
-	// last makes this the last answer on its connection.
-	last bool
+	// last makes this the last answer on its connection, and so does leaving.
+	last    bool
+	leaving *atomic.Bool
+	front   *frontConn // that the request came by, or nil
 	// hsts has browsers keep to TLS, unless the app itself has a say in that.
 	hsts bool
 }
@@ -53,10 +56,14 @@ func (w *response) WriteHeader(status int) {
 	if w.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
 		w.status = status
 	}
+	if w.front != nil && status > http.StatusSwitchingProtocols && status < http.StatusOK {
+		w.front.writeInterim(status, w.Header())
+		return
+	}
 	if w.hsts && status >= http.StatusOK && w.Header().Get("Strict-Transport-Security") == "" {
 		w.Header().Set("Strict-Transport-Security", hstsHeader)
 	}
-	if w.last && status >= http.StatusOK {
+	if status >= http.StatusOK && (w.last || w.leaving.Load()) {
 		w.Header().Set("Connection", "close") // net/http takes this as an order
 	}
 	w.ResponseWriter.WriteHeader(status)
@@ -131,10 +138,13 @@ func (w *response) started() bool { return w.status != 0 }
 // ended is called when the handler has returned.
 func (w *response) ended() {
 	w.watch.leave()
+	if w.bytes > 0 {
+		w.watch.allow(w.ResponseWriter)
+	}
 	if w.hijacked != nil {
 		w.bytes += w.hijacked.sent.Load()
 		w.tunnels.remove(w.hijacked)
-	} else if w.last && !w.started() {
+	} else if !w.started() && (w.last || w.leaving.Load()) {
 		w.Header().Set("Connection", "close") // net/http is about to answer 200
 	}
 }

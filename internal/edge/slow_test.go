@@ -14,6 +14,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/net/http2"
 )
 
 // countingActivator hands out leases of one backend and counts those that are
@@ -255,5 +257,39 @@ func TestHeadersAreCounted(t *testing.T) {
 	}
 	if answer := r.raw(request(9)); !strings.HasPrefix(answer, "HTTP/1.1 431") || !strings.Contains(answer, errorHeader+": too_many_headers\r\n") {
 		t.Errorf("one more: %q", answer)
+	}
+}
+
+// An answer so small that the handler is done before any of it is sent holds its
+// stream no longer than a large one, when the visitor of HTTP/2 takes nothing.
+func TestSmallAnswersThatNobodyTakesAreGivenUp(t *testing.T) {
+	const streams = 20
+	r := newRig(t, nil, func(c *Config) { c.Limits.WriteStall = 100 * time.Millisecond })
+	r.backends["hello"] = backend(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "hello") })
+	address, trust := r.serveTLS()
+	a := newH2Attack(t, address, trust, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
+	open := make(map[uint32]bool)
+	for n := range streams {
+		host := "hello.app.test"
+		if n%2 == 0 {
+			host = "nothing.test" // a page of ours
+		}
+		id, err := a.open(host)
+		if err != nil {
+			t.Fatal(err)
+		}
+		open[id] = true
+	}
+	for len(open) > 0 {
+		frame, err := a.framer.ReadFrame()
+		if err != nil {
+			t.Fatalf("%d streams are held: %v", len(open), err)
+		}
+		switch frame := frame.(type) {
+		case *http2.RSTStreamFrame:
+			delete(open, frame.StreamID)
+		case *http2.DataFrame:
+			t.Fatalf("stream %d got %q, for which there is no room", frame.StreamID, frame.Data())
+		}
 	}
 }

@@ -79,6 +79,15 @@ func (d *watchdog) leave() {
 	d.gone, d.armed = true, false
 }
 
+// allow gives the time of one more piece to what the server has yet to write of an
+// answer whose handler has returned.
+func (d *watchdog) allow(w http.ResponseWriter) {
+	if d != nil {
+		// A writer without deadlines is a test's; net/http's have them.
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(d.limit))
+	}
+}
+
 // hasBitten reports whether a piece took too long.
 func (d *watchdog) hasBitten() bool {
 	if d == nil {
