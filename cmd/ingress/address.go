@@ -146,6 +146,14 @@ func (a *addresses) under(host string) string {
 // appURL is where visitors reach an app.
 func (a *addresses) appURL(id string) string { return a.under(id + "." + a.appsDomain) }
 
+// appHost is the host of an app's URL; empty when apps have no domain.
+func (a *addresses) appHost(id string) string {
+	if a.appsDomain == "" {
+		return ""
+	}
+	return id + "." + a.appsDomain
+}
+
 // functionURL is where visitors reach a function.
 func (a *addresses) functionURL(id string) string { return a.under(id + "." + a.functionsDomain) }
 

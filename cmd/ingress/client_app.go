@@ -18,6 +18,7 @@ type appCmd struct {
 	Rollback   appRollbackCmd   `cmd:"" help:"Go back to an earlier version."`
 	Delete     appDeleteCmd     `cmd:"" help:"Stop and remove an app."`
 	Logs       appLogsCmd       `cmd:"" help:"Print what an app, or its build, has written."`
+	Domain     appDomainCmd     `cmd:"" help:"Host names of your own that lead to an app."`
 	Credential appCredentialCmd `cmd:"" help:"What private repositories are fetched with, for apps and functions."`
 	Resolve    appResolveCmd    `cmd:"" help:"Print the address of the backend behind an app's id."`
 	Reserve    appReserveCmd    `cmd:"" help:"Hold a name for a year."`

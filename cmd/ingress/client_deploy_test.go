@@ -44,7 +44,7 @@ func newDeployer(t *testing.T, faults ...string) *deployer {
 	d.registry = workload.NewRegistry(workload.App, workload.Options{
 		DB: storetest.Open(t), Sealer: storetest.Sealer(t), Rules: anyBackend{}, Layout: d.layout, PublicURL: public,
 	})
-	d.Server = apitest.NewServer(t, app.New(d.registry, public).Service())
+	d.Server = apitest.NewServer(t, app.New(app.Options{Registry: d.registry, URL: public}).Service())
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { d.work(ctx) })

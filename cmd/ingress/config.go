@@ -38,6 +38,7 @@ type config struct {
 	SMTPURL  string `name:"smtp-url" env:"INGRESS_SMTP_URL" placeholder:"URL" help:"Mail server, such as smtp://user@mail.example.com:587 (password in INGRESS_SMTP_PASSWORD). Without one, mail is written to DATA/outbox."`
 	MailFrom string `env:"INGRESS_MAIL_FROM" placeholder:"ADDR" help:"Sender of mail, such as noreply@example.com. Needed with --smtp-url."`
 
+	DNSServers           []string `name:"dns-server" env:"INGRESS_DNS_SERVER" placeholder:"HOST:PORT" help:"DNS server that is asked whose a domain is when it is added to an app, instead of the system's; repeatable."`
 	Regions              []string `name:"region" default:"local" env:"INGRESS_REGION" placeholder:"NAME" help:"Regions that apps and functions may name; the first is the default. ${default} unless set; repeatable."`
 	TrustedProxies       []string `env:"INGRESS_TRUSTED_PROXIES" placeholder:"CIDR" help:"Networks whose X-Forwarded-* and Forwarded headers are believed."`
 	AllowPrivateBackends *bool    `env:"INGRESS_ALLOW_PRIVATE_BACKENDS" negatable:"" help:"Let registered backends be on private and loopback addresses. On only if every listener is loopback, unless set."`

@@ -14,6 +14,7 @@ import (
 
 	"github.com/m3o/ingress/internal/api"
 	"github.com/m3o/ingress/internal/app"
+	"github.com/m3o/ingress/internal/domain"
 	"github.com/m3o/ingress/internal/edge"
 	"github.com/m3o/ingress/internal/function"
 	"github.com/m3o/ingress/internal/helloworld"
@@ -42,6 +43,7 @@ type embedded struct {
 	apps      *workload.Registry
 	functions *workload.Registry
 	engine    *engine
+	domains   *workload.Domains
 	links     *link.Service
 	users     *user.Service
 	handler   *api.Handler
@@ -132,7 +134,7 @@ func (s *server) makeServices(ctx context.Context, e *embedded, sealer *store.Se
 	if err != nil {
 		return fmt.Errorf("%s: %w", s.secrets.bootstrapFrom, err)
 	}
-	if err := s.makeRegistries(e, sealer, rules); err != nil {
+	if err := s.makeRegistries(ctx, e, sealer, rules); err != nil {
 		return err
 	}
 	e.links = link.New(e.db, link.Options{
@@ -160,7 +162,7 @@ func (s *server) makeServices(ctx context.Context, e *embedded, sealer *store.Se
 }
 
 // makeRegistries makes what keeps apps and functions, and what runs them.
-func (s *server) makeRegistries(e *embedded, sealer *store.Sealer, rules *upstream.Rules) error {
+func (s *server) makeRegistries(ctx context.Context, e *embedded, sealer *store.Sealer, rules *upstream.Rules) error {
 	options := workload.Options{
 		DB: e.db, Sealer: sealer, Rules: rules, Regions: s.config.Regions, Layout: workload.Layout{Data: s.config.DataDir}, Log: s.log,
 		AllowLocal: s.config.Running.AllowLocalRepos, MaxUpload: int64(s.config.Running.MaxSourceBytes), SwitchUser: os.Geteuid() == 0, FirstUID: s.config.Running.AppUIDBase,
@@ -170,6 +172,9 @@ func (s *server) makeRegistries(e *embedded, sealer *store.Sealer, rules *upstre
 	options.PublicURL = func(id string) string { return s.settings.addresses().functionURL(id) }
 	e.functions = workload.NewRegistry(workload.Function, options)
 	var err error
+	if e.domains, err = workload.OpenDomains(ctx, e.db); err != nil {
+		return err
+	}
 	e.engine, err = s.makeEngine(options.Layout, rules, map[workload.Kind]*workload.Registry{
 		workload.App: e.apps, workload.Function: e.functions,
 	})
@@ -194,7 +199,15 @@ func (s *server) serviceTables(e *embedded) []api.Service {
 		helloworld.New().Service(),
 		e.links.Service(),
 		e.users.Service(),
-		app.New(e.apps, func(id string) string { return s.settings.addresses().appURL(id) }).Service(),
+		app.New(app.Options{
+			Registry: e.apps,
+			URL:      func(id string) string { return s.settings.addresses().appURL(id) },
+			Domains: app.Domains{
+				Host:    func(id string) string { return s.settings.addresses().appHost(id) },
+				Ours:    func(host string) bool { return s.settings.addresses().edgeHosts().Claims(host) },
+				Records: &domain.Checker{Servers: s.config.DNSServers},
+			},
+		}).Service(),
 		function.New(function.Options{
 			Registry:  e.functions,
 			URL:       func(id string) string { return s.settings.addresses().functionURL(id) },
@@ -292,6 +305,7 @@ func (e *embedded) fill(c *edge.Config) {
 	c.Transport, c.Registered = e.transport, e.transport
 	c.Apps, c.Functions = resolver{e.apps}, resolver{e.functions}
 	c.Activator, c.Describe = e.engine, e.engine.describe
+	c.Domains = e.domains
 	c.Links, c.Hits = e.links, e.links
 	c.Verifier = verifier{e.users}
 	c.IsPlatformKey = e.keys.IsPlatformKey

@@ -183,6 +183,14 @@ func appRows() map[string]methodRow {
 		},
 		"app.App.ListCredentials":  {call: withCredential, ownStatus: 200, ownSees: "git.example", foreignStatus: 200},
 		"app.App.DeleteCredential": {call: withCredential, ownStatus: 200, ownSees: "{}", foreignStatus: 404},
+		"app.App.AddDomain": {
+			call:      func(p *pair) map[string]any { return map[string]any{"name": p.name, "domain": "x.app.localhost"} },
+			ownStatus: 400, ownSees: "given by this ingress", foreignStatus: 404,
+		},
+		"app.App.RemoveDomain": {
+			call:      func(p *pair) map[string]any { return map[string]any{"name": p.name, "domain": "www.example.com"} },
+			ownStatus: 400, ownSees: "no such domain", foreignStatus: 404,
+		},
 	}
 }
 

@@ -15,13 +15,23 @@ import (
 type Apps struct {
 	registry *workload.Registry
 	url      func(id string) string
+	domains  Domains
 }
 
-// New returns the service over a registry of the kind workload.App. url returns
-// where visitors reach an app's id; it is asked for every answer, since settings
-// change while running, and must be safe for concurrent use.
-func New(registry *workload.Registry, url func(id string) string) *Apps {
-	return &Apps{registry: registry, url: url}
+// Options are the service's collaborators. Its functions are asked for every
+// answer, since settings change while running, and must be safe for concurrent use.
+type Options struct {
+	// Registry is of the kind workload.App.
+	Registry *workload.Registry
+	// URL returns where visitors reach an app's id.
+	URL func(id string) string
+	// Domains are what AddDomain needs to know.
+	Domains Domains
+}
+
+// New returns the service.
+func New(o Options) *Apps {
+	return &Apps{registry: o.Registry, url: o.URL, domains: o.Domains}
 }
 
 // Service returns the table of the service's methods.
@@ -45,6 +55,8 @@ func (a *Apps) Service() api.Service {
 			api.Unary("SetCredential", a.setCredential),
 			api.Unary("ListCredentials", a.listCredentials),
 			api.Unary("DeleteCredential", a.deleteCredential),
+			api.Unary("AddDomain", a.addDomain),
+			api.Unary("RemoveDomain", a.removeDomain),
 		},
 	}
 }

@@ -49,7 +49,7 @@ func serve(t *testing.T) *apitest.Server {
 	registry := workload.NewRegistry(workload.App, workload.Options{
 		DB: storetest.Open(t), Sealer: storetest.Sealer(t), Rules: rules{},
 	})
-	apps := app.New(registry, func(id string) string { return "http://" + id + ".app.localhost:8080" })
+	apps := app.New(app.Options{Registry: registry, URL: func(id string) string { return "http://" + id + ".app.localhost:8080" }})
 	s := apitest.NewServer(t, apps.Service())
 	for key, tenant := range map[string]string{alice: "alice", bob: "bob"} {
 		s.Grant(key, api.Caller{Tenant: tenant, KeyID: key, Scopes: []string{api.ScopeAll, api.ScopeBackend}, Quotas: api.DefaultQuotas})

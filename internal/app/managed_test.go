@@ -30,7 +30,7 @@ func serveManaged(t *testing.T) *managed {
 	m.registry = workload.NewRegistry(workload.App, workload.Options{
 		DB: storetest.Open(t), Sealer: storetest.Sealer(t), Rules: rules{}, Layout: m.layout, PublicURL: public,
 	})
-	m.Server = apitest.NewServer(t, app.New(m.registry, public).Service())
+	m.Server = apitest.NewServer(t, app.New(app.Options{Registry: m.registry, URL: public}).Service())
 	return m
 }
 

@@ -29,6 +29,8 @@ func (a *Apps) message(w workload.Workload) *apppb.Service {
 		State:       string(w.State),
 		Reason:      w.WhyNot(),
 		Newest:      newest(w),
+
+		CustomDomains: w.Domains,
 	}
 }
 

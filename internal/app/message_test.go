@@ -38,7 +38,7 @@ func TestStatusWords(t *testing.T) {
 }
 
 func TestAFailedUpdateSaysWhyWhileTheOldVersionAnswers(t *testing.T) {
-	a := New(nil, func(id string) string { return "http://" + id })
+	a := New(Options{URL: func(id string) string { return "http://" + id }})
 	w := workload.Workload{
 		ID: "hello", State: workload.Ready, Current: 1, Env: []string{"TOKEN"},
 		Source:   workload.Source{Repo: "github.com/a/b", Ref: "main", Path: "x"},

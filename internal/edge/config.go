@@ -46,6 +46,8 @@ type Config struct {
 
 	// Hosts is the initial host table; SetHosts replaces it.
 	Hosts Hosts
+	// Domains knows the hosts that are tenants' own. Nil means that there are none.
+	Domains Domains
 	// VerifyRedirectHosts are hosts, each with a port when it is not the scheme's
 	// own, to which verification may redirect besides those stored with the token.
 	// "*" allows any (WIRE.md 6).

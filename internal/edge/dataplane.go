@@ -139,6 +139,24 @@ func (e *Edge) SetHosts(hosts Hosts) error {
 }
 
 // tenantDomains returns the domains whose subdomains belong to tenants.
+// route picks the route of a request. Hosts that are neither ours nor under the
+// domains of apps and functions may be an app's own.
+func (e *Edge) route(method, host, path string) match {
+	table := e.hosts.Load()
+	m := table.route(method, host, path)
+	if m.kind != routeUnknownHost || e.config.Domains == nil {
+		return m
+	}
+	name, err := normaliseHost(host)
+	if err != nil || table.tenants(name) {
+		return m
+	}
+	if id, ok := e.config.Domains.App(name); ok {
+		return match{kind: routeApp, id: id}
+	}
+	return m
+}
+
 func (e *Edge) tenantDomains() []string { return e.hosts.Load().tenantDomains }
 
 // Kind is a kind of id the ingress resolves and remembers.

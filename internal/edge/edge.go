@@ -42,6 +42,13 @@ type Backend struct {
 	Origin Origin
 }
 
+// Domains knows which app a host of a tenant's own leads to.
+type Domains interface {
+	// App returns the id of the app behind a host in its normal form. It answers from
+	// memory, because anybody can ask for any host, and is called concurrently.
+	App(host string) (id string, ok bool)
+}
+
 // Origin says who vouches for a backend's address.
 type Origin int
 

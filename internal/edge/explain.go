@@ -41,7 +41,7 @@ func (e *Edge) Explain(u *url.URL) Explanation {
 	if name, err := normaliseHost(u.Host); err == nil {
 		x.Host = name
 	}
-	m := e.hosts.Load().route(http.MethodGet, u.Host, u.Path)
+	m := e.route(http.MethodGet, u.Host, u.Path)
 	x.Route = m.kind.String()
 	switch m.kind {
 	case routeApp:

@@ -39,6 +39,24 @@ func (h Hosts) Check() error {
 	return err
 }
 
+// Claims reports whether a host, in its normal form, is one of these or under the
+// domains of apps and functions, whether or not anything is served there.
+func (h Hosts) Claims(host string) bool {
+	t, err := newHostTable(h, false)
+	if err != nil {
+		return true // such hosts are in force nowhere
+	}
+	return t.tenants(host) || t.hostRoute(host, "/").kind != routeUnknownHost
+}
+
+// tenants reports whether a host is one of the domains of apps and functions or
+// under one, by however many labels.
+func (t *hostTable) tenants(host string) bool {
+	return slices.ContainsFunc(t.domains, func(d tenantDomain) bool {
+		return host == d.name || strings.HasSuffix(host, "."+d.name)
+	})
+}
+
 // missesLinks reports whether short links made with the prefix lead past the
 // route that serves them.
 func (h Hosts) missesLinks() bool {

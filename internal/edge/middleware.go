@@ -35,7 +35,7 @@ func (e *Edge) recorded(next http.Handler) http.Handler {
 		} else {
 			rec.doubt, rec.framed = front.begin(r)
 		}
-		rec.match = e.hosts.Load().route(r.Method, r.Host, r.URL.Path)
+		rec.match = e.route(r.Method, r.Host, r.URL.Path)
 		rec.route = rec.match.kind.String()
 		res := &response{
 			ResponseWriter: w, tunnels: e.tunnels, last: framesUnsurely(r) || rec.misunderstood(), leaving: &e.leaving, front: front,

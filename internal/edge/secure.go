@@ -140,7 +140,7 @@ func (e *Edge) HostServed(ctx context.Context, host string) (bool, error) {
 // hostCache returns where it is remembered whether there is such an app or
 // function; or, without a cache, whether the host is served.
 func (e *Edge) hostCache(host string) (cache *resolveCache[Backend], id string, served bool) {
-	m := e.hosts.Load().route(http.MethodGet, host, "/")
+	m := e.route(http.MethodGet, host, "/")
 	switch m.kind {
 	case routeApp:
 		return e.apps, m.id, false

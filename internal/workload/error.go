@@ -80,7 +80,7 @@ func invalid(field, format string, args ...any) error {
 // Refusal returns the platform's answer to an error of a Registry; method is the
 // error id, such as "app.run". An error that is no refusal is returned as it is.
 func Refusal(method string, err error) error {
-	for _, refused := range []error{ErrExists, ErrName, ErrReserved, ErrPruned, ErrIsCurrent, ErrNeverBuilt, ErrRegistered, ErrUploadAgain} {
+	for _, refused := range []error{ErrExists, ErrName, ErrReserved, ErrPruned, ErrIsCurrent, ErrNeverBuilt, ErrRegistered, ErrUploadAgain, ErrNoDomain, ErrDomainTaken} {
 		if errors.Is(err, refused) {
 			return api.BadRequest(method, "%v", refused)
 		}

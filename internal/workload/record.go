@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/m3o/ingress/internal/api"
@@ -32,7 +33,8 @@ type status struct {
 
 const columns = `w.id, w.tenant, w.name, w.region, w.backend, w.env, w.health_path, w.idle_timeout, w.concurrency,
 	w.current_version, w.asked, w.revision, w.current_revision, w.tried_revision, w.created, w.updated,
-	coalesce(c.state, ''), coalesce(c.reason, '')`
+	coalesce(c.state, ''), coalesce(c.reason, ''),
+	(SELECT coalesce(string_agg(d.host, ' ' ORDER BY d.host), '') FROM domains d WHERE d.kind = w.kind AND d.id = w.id)`
 
 // joined is where columns come from, and those of the version asked for last.
 const joined = ` FROM workloads w
@@ -104,11 +106,11 @@ func (r *Registry) records(ctx context.Context, q store.Querier, e extent, where
 }
 
 func scanRecord(row scanner) (w record, err error) {
-	var env string
+	var env, domains string
 	var idle, created, updated int64
 	dest := []any{&w.ID, &w.Tenant, &w.Name, &w.Region, &w.Backend, &env, &w.Settings.HealthPath, &idle, &w.Settings.Concurrency,
 		&w.Current, &w.asked, &w.Revision, &w.currentRevision, &w.triedRevision, &created, &updated,
-		&w.current.state, &w.current.reason}
+		&w.current.state, &w.current.reason, &domains}
 	var v versionText
 	if err := row.Scan(append(dest, v.dest(&w.wanted)...)...); err != nil {
 		return record{}, err
@@ -120,6 +122,9 @@ func scanRecord(row scanner) (w record, err error) {
 		return record{}, err
 	}
 	w.Env = w.env.names()
+	if domains != "" {
+		w.Domains = strings.Fields(domains)
+	}
 	w.Settings.IdleTimeout = time.Duration(idle)
 	w.Created, w.Updated = time.Unix(0, created).UTC(), time.Unix(0, updated).UTC()
 	return w, nil

@@ -225,6 +225,9 @@ func (r *Registry) Delete(ctx context.Context, caller api.Caller, name string) e
 		if err != nil {
 			return fmt.Errorf("delete a workload: %w", err)
 		}
+		if err := r.freeDomains(ctx, tx, w.ID, w.Domains...); err != nil {
+			return err
+		}
 		if err := r.releaseID(ctx, tx, caller.Tenant, w.ID, r.now()); err != nil {
 			return err
 		}

@@ -65,6 +65,8 @@ type Workload struct {
 	// Env has the names of its environment variables, sorted. The values stay
 	// sealed in the store.
 	Env []string
+	// Domains are the host names of its own that lead to it, sorted.
+	Domains []string
 	// Created and Updated are UTC.
 	Created, Updated time.Time
 }

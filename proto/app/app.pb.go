@@ -2340,6 +2340,290 @@ func (*DeleteCredentialResponse) Descriptor() ([]byte, []int) {
 	return file_app_app_proto_rawDescGZIP(), []int{36}
 }
 
+// AddDomainRequest names an app and a host name.
+type AddDomainRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The app's name.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The host name, such as www.example.com.
+	Domain        string `protobuf:"bytes,2,opt,name=domain,proto3" json:"domain,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddDomainRequest) Reset() {
+	*x = AddDomainRequest{}
+	mi := &file_app_app_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddDomainRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddDomainRequest) ProtoMessage() {}
+
+func (x *AddDomainRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_app_app_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddDomainRequest.ProtoReflect.Descriptor instead.
+func (*AddDomainRequest) Descriptor() ([]byte, []int) {
+	return file_app_app_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *AddDomainRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *AddDomainRequest) GetDomain() string {
+	if x != nil {
+		return x.Domain
+	}
+	return ""
+}
+
+// AddDomainResponse says whether the host name leads to the app now.
+type AddDomainResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The host name in the form it is compared in.
+	Domain string `protobuf:"bytes,1,opt,name=domain,proto3" json:"domain,omitempty"`
+	// Whether it leads to the app.
+	Accepted bool `protobuf:"varint,2,opt,name=accepted,proto3" json:"accepted,omitempty"`
+	// Why not.
+	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// One of these records has to be made for the name to be accepted.
+	Records       []*DomainRecord `protobuf:"bytes,4,rep,name=records,proto3" json:"records,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddDomainResponse) Reset() {
+	*x = AddDomainResponse{}
+	mi := &file_app_app_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddDomainResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddDomainResponse) ProtoMessage() {}
+
+func (x *AddDomainResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_app_app_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddDomainResponse.ProtoReflect.Descriptor instead.
+func (*AddDomainResponse) Descriptor() ([]byte, []int) {
+	return file_app_app_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *AddDomainResponse) GetDomain() string {
+	if x != nil {
+		return x.Domain
+	}
+	return ""
+}
+
+func (x *AddDomainResponse) GetAccepted() bool {
+	if x != nil {
+		return x.Accepted
+	}
+	return false
+}
+
+func (x *AddDomainResponse) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *AddDomainResponse) GetRecords() []*DomainRecord {
+	if x != nil {
+		return x.Records
+	}
+	return nil
+}
+
+// DomainRecord is a record in the DNS.
+type DomainRecord struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// CNAME or TXT.
+	Type string `protobuf:"bytes,1,opt,name=type,proto3" json:"type,omitempty"`
+	// Its name, such as www.example.com.
+	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// Its value, without quotes.
+	Value         string `protobuf:"bytes,3,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DomainRecord) Reset() {
+	*x = DomainRecord{}
+	mi := &file_app_app_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DomainRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DomainRecord) ProtoMessage() {}
+
+func (x *DomainRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_app_app_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DomainRecord.ProtoReflect.Descriptor instead.
+func (*DomainRecord) Descriptor() ([]byte, []int) {
+	return file_app_app_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *DomainRecord) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *DomainRecord) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *DomainRecord) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
+// RemoveDomainRequest names an app and a host name.
+type RemoveDomainRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The app's name.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The host name.
+	Domain        string `protobuf:"bytes,2,opt,name=domain,proto3" json:"domain,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveDomainRequest) Reset() {
+	*x = RemoveDomainRequest{}
+	mi := &file_app_app_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveDomainRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveDomainRequest) ProtoMessage() {}
+
+func (x *RemoveDomainRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_app_app_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveDomainRequest.ProtoReflect.Descriptor instead.
+func (*RemoveDomainRequest) Descriptor() ([]byte, []int) {
+	return file_app_app_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *RemoveDomainRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RemoveDomainRequest) GetDomain() string {
+	if x != nil {
+		return x.Domain
+	}
+	return ""
+}
+
+// RemoveDomainResponse is empty.
+type RemoveDomainResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveDomainResponse) Reset() {
+	*x = RemoveDomainResponse{}
+	mi := &file_app_app_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveDomainResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveDomainResponse) ProtoMessage() {}
+
+func (x *RemoveDomainResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_app_app_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveDomainResponse.ProtoReflect.Descriptor instead.
+func (*RemoveDomainResponse) Descriptor() ([]byte, []int) {
+	return file_app_app_proto_rawDescGZIP(), []int{41}
+}
+
 var File_app_app_proto protoreflect.FileDescriptor
 
 const file_app_app_proto_rawDesc = "" +
@@ -2503,7 +2787,23 @@ const file_app_app_proto_rawDesc = "" +
 	"\vcredentials\x18\x01 \x03(\v2\x0f.app.CredentialR\vcredentials\"-\n" +
 	"\x17DeleteCredentialRequest\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\"\x1a\n" +
-	"\x18DeleteCredentialResponse2\xfc\x06\n" +
+	"\x18DeleteCredentialResponse\">\n" +
+	"\x10AddDomainRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06domain\x18\x02 \x01(\tR\x06domain\"\x8c\x01\n" +
+	"\x11AddDomainResponse\x12\x16\n" +
+	"\x06domain\x18\x01 \x01(\tR\x06domain\x12\x1a\n" +
+	"\baccepted\x18\x02 \x01(\bR\baccepted\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12+\n" +
+	"\arecords\x18\x04 \x03(\v2\x11.app.DomainRecordR\arecords\"L\n" +
+	"\fDomainRecord\x12\x12\n" +
+	"\x04type\x18\x01 \x01(\tR\x04type\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x14\n" +
+	"\x05value\x18\x03 \x01(\tR\x05value\"A\n" +
+	"\x13RemoveDomainRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06domain\x18\x02 \x01(\tR\x06domain\"\x16\n" +
+	"\x14RemoveDomainResponse2\xfd\a\n" +
 	"\x03App\x124\n" +
 	"\aReserve\x12\x13.app.ReserveRequest\x1a\x14.app.ReserveResponse\x124\n" +
 	"\aRegions\x12\x13.app.RegionsRequest\x1a\x14.app.RegionsResponse\x12(\n" +
@@ -2520,7 +2820,9 @@ const file_app_app_proto_rawDesc = "" +
 	"\bRollback\x12\x14.app.RollbackRequest\x1a\x15.app.RollbackResponse\x12F\n" +
 	"\rSetCredential\x12\x19.app.SetCredentialRequest\x1a\x1a.app.SetCredentialResponse\x12L\n" +
 	"\x0fListCredentials\x12\x1b.app.ListCredentialsRequest\x1a\x1c.app.ListCredentialsResponse\x12O\n" +
-	"\x10DeleteCredential\x12\x1c.app.DeleteCredentialRequest\x1a\x1d.app.DeleteCredentialResponseB(Z&github.com/m3o/ingress/proto/app;apppbb\x06proto3"
+	"\x10DeleteCredential\x12\x1c.app.DeleteCredentialRequest\x1a\x1d.app.DeleteCredentialResponse\x12:\n" +
+	"\tAddDomain\x12\x15.app.AddDomainRequest\x1a\x16.app.AddDomainResponse\x12C\n" +
+	"\fRemoveDomain\x12\x18.app.RemoveDomainRequest\x1a\x19.app.RemoveDomainResponseB(Z&github.com/m3o/ingress/proto/app;apppbb\x06proto3"
 
 var (
 	file_app_app_proto_rawDescOnce sync.Once
@@ -2534,7 +2836,7 @@ func file_app_app_proto_rawDescGZIP() []byte {
 	return file_app_app_proto_rawDescData
 }
 
-var file_app_app_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
+var file_app_app_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
 var file_app_app_proto_goTypes = []any{
 	(*Service)(nil),                  // 0: app.Service
 	(*Version)(nil),                  // 1: app.Version
@@ -2573,61 +2875,71 @@ var file_app_app_proto_goTypes = []any{
 	(*ListCredentialsResponse)(nil),  // 34: app.ListCredentialsResponse
 	(*DeleteCredentialRequest)(nil),  // 35: app.DeleteCredentialRequest
 	(*DeleteCredentialResponse)(nil), // 36: app.DeleteCredentialResponse
-	nil,                              // 37: app.Service.EnvVarsEntry
-	nil,                              // 38: app.RunRequest.EnvVarsEntry
-	nil,                              // 39: app.UpdateRequest.EnvVarsEntry
+	(*AddDomainRequest)(nil),         // 37: app.AddDomainRequest
+	(*AddDomainResponse)(nil),        // 38: app.AddDomainResponse
+	(*DomainRecord)(nil),             // 39: app.DomainRecord
+	(*RemoveDomainRequest)(nil),      // 40: app.RemoveDomainRequest
+	(*RemoveDomainResponse)(nil),     // 41: app.RemoveDomainResponse
+	nil,                              // 42: app.Service.EnvVarsEntry
+	nil,                              // 43: app.RunRequest.EnvVarsEntry
+	nil,                              // 44: app.UpdateRequest.EnvVarsEntry
 }
 var file_app_app_proto_depIdxs = []int32{
-	37, // 0: app.Service.env_vars:type_name -> app.Service.EnvVarsEntry
+	42, // 0: app.Service.env_vars:type_name -> app.Service.EnvVarsEntry
 	1,  // 1: app.Service.newest:type_name -> app.Version
 	2,  // 2: app.Version.steps:type_name -> app.Step
 	0,  // 3: app.ListResponse.services:type_name -> app.Service
 	0,  // 4: app.GetResponse.service:type_name -> app.Service
-	38, // 5: app.RunRequest.env_vars:type_name -> app.RunRequest.EnvVarsEntry
+	43, // 5: app.RunRequest.env_vars:type_name -> app.RunRequest.EnvVarsEntry
 	0,  // 6: app.RunResponse.service:type_name -> app.Service
-	39, // 7: app.UpdateRequest.env_vars:type_name -> app.UpdateRequest.EnvVarsEntry
+	44, // 7: app.UpdateRequest.env_vars:type_name -> app.UpdateRequest.EnvVarsEntry
 	15, // 8: app.ReserveResponse.reservation:type_name -> app.Reservation
 	0,  // 9: app.StatusResponse.service:type_name -> app.Service
 	1,  // 10: app.VersionsResponse.versions:type_name -> app.Version
 	0,  // 11: app.RollbackResponse.service:type_name -> app.Service
 	33, // 12: app.ListCredentialsResponse.credentials:type_name -> app.Credential
-	16, // 13: app.App.Reserve:input_type -> app.ReserveRequest
-	13, // 14: app.App.Regions:input_type -> app.RegionsRequest
-	9,  // 15: app.App.Run:input_type -> app.RunRequest
-	7,  // 16: app.App.Get:input_type -> app.GetRequest
-	11, // 17: app.App.Update:input_type -> app.UpdateRequest
-	3,  // 18: app.App.Delete:input_type -> app.DeleteRequest
-	18, // 19: app.App.Status:input_type -> app.StatusRequest
-	5,  // 20: app.App.List:input_type -> app.ListRequest
-	20, // 21: app.App.Resolve:input_type -> app.ResolveRequest
-	22, // 22: app.App.Logs:input_type -> app.LogsRequest
-	24, // 23: app.App.Upload:input_type -> app.UploadRequest
-	26, // 24: app.App.Versions:input_type -> app.VersionsRequest
-	28, // 25: app.App.Rollback:input_type -> app.RollbackRequest
-	30, // 26: app.App.SetCredential:input_type -> app.SetCredentialRequest
-	32, // 27: app.App.ListCredentials:input_type -> app.ListCredentialsRequest
-	35, // 28: app.App.DeleteCredential:input_type -> app.DeleteCredentialRequest
-	17, // 29: app.App.Reserve:output_type -> app.ReserveResponse
-	14, // 30: app.App.Regions:output_type -> app.RegionsResponse
-	10, // 31: app.App.Run:output_type -> app.RunResponse
-	8,  // 32: app.App.Get:output_type -> app.GetResponse
-	12, // 33: app.App.Update:output_type -> app.UpdateResponse
-	4,  // 34: app.App.Delete:output_type -> app.DeleteResponse
-	19, // 35: app.App.Status:output_type -> app.StatusResponse
-	6,  // 36: app.App.List:output_type -> app.ListResponse
-	21, // 37: app.App.Resolve:output_type -> app.ResolveResponse
-	23, // 38: app.App.Logs:output_type -> app.LogsResponse
-	25, // 39: app.App.Upload:output_type -> app.UploadResponse
-	27, // 40: app.App.Versions:output_type -> app.VersionsResponse
-	29, // 41: app.App.Rollback:output_type -> app.RollbackResponse
-	31, // 42: app.App.SetCredential:output_type -> app.SetCredentialResponse
-	34, // 43: app.App.ListCredentials:output_type -> app.ListCredentialsResponse
-	36, // 44: app.App.DeleteCredential:output_type -> app.DeleteCredentialResponse
-	29, // [29:45] is the sub-list for method output_type
-	13, // [13:29] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	39, // 13: app.AddDomainResponse.records:type_name -> app.DomainRecord
+	16, // 14: app.App.Reserve:input_type -> app.ReserveRequest
+	13, // 15: app.App.Regions:input_type -> app.RegionsRequest
+	9,  // 16: app.App.Run:input_type -> app.RunRequest
+	7,  // 17: app.App.Get:input_type -> app.GetRequest
+	11, // 18: app.App.Update:input_type -> app.UpdateRequest
+	3,  // 19: app.App.Delete:input_type -> app.DeleteRequest
+	18, // 20: app.App.Status:input_type -> app.StatusRequest
+	5,  // 21: app.App.List:input_type -> app.ListRequest
+	20, // 22: app.App.Resolve:input_type -> app.ResolveRequest
+	22, // 23: app.App.Logs:input_type -> app.LogsRequest
+	24, // 24: app.App.Upload:input_type -> app.UploadRequest
+	26, // 25: app.App.Versions:input_type -> app.VersionsRequest
+	28, // 26: app.App.Rollback:input_type -> app.RollbackRequest
+	30, // 27: app.App.SetCredential:input_type -> app.SetCredentialRequest
+	32, // 28: app.App.ListCredentials:input_type -> app.ListCredentialsRequest
+	35, // 29: app.App.DeleteCredential:input_type -> app.DeleteCredentialRequest
+	37, // 30: app.App.AddDomain:input_type -> app.AddDomainRequest
+	40, // 31: app.App.RemoveDomain:input_type -> app.RemoveDomainRequest
+	17, // 32: app.App.Reserve:output_type -> app.ReserveResponse
+	14, // 33: app.App.Regions:output_type -> app.RegionsResponse
+	10, // 34: app.App.Run:output_type -> app.RunResponse
+	8,  // 35: app.App.Get:output_type -> app.GetResponse
+	12, // 36: app.App.Update:output_type -> app.UpdateResponse
+	4,  // 37: app.App.Delete:output_type -> app.DeleteResponse
+	19, // 38: app.App.Status:output_type -> app.StatusResponse
+	6,  // 39: app.App.List:output_type -> app.ListResponse
+	21, // 40: app.App.Resolve:output_type -> app.ResolveResponse
+	23, // 41: app.App.Logs:output_type -> app.LogsResponse
+	25, // 42: app.App.Upload:output_type -> app.UploadResponse
+	27, // 43: app.App.Versions:output_type -> app.VersionsResponse
+	29, // 44: app.App.Rollback:output_type -> app.RollbackResponse
+	31, // 45: app.App.SetCredential:output_type -> app.SetCredentialResponse
+	34, // 46: app.App.ListCredentials:output_type -> app.ListCredentialsResponse
+	36, // 47: app.App.DeleteCredential:output_type -> app.DeleteCredentialResponse
+	38, // 48: app.App.AddDomain:output_type -> app.AddDomainResponse
+	41, // 49: app.App.RemoveDomain:output_type -> app.RemoveDomainResponse
+	32, // [32:50] is the sub-list for method output_type
+	14, // [14:32] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_app_app_proto_init() }
@@ -2641,7 +2953,7 @@ func file_app_app_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_app_app_proto_rawDesc), len(file_app_app_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   40,
+			NumMessages:   45,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -1,0 +1,12 @@
+-- +goose Up
+
+-- Host names of tenants' own, and what they lead to. A row without an id leads
+-- nowhere any more; it remembers whose the name was.
+CREATE TABLE domains (
+    host   TEXT   PRIMARY KEY,
+    tenant TEXT   NOT NULL,
+    kind   TEXT   NOT NULL,
+    id     TEXT   NOT NULL,
+    added  BIGINT NOT NULL
+);
+CREATE INDEX domains_by_workload ON domains (kind, id);
