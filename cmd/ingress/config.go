@@ -38,6 +38,8 @@ type config struct {
 	SMTPURL  string `name:"smtp-url" env:"INGRESS_SMTP_URL" placeholder:"URL" help:"Mail server, such as smtp://user@mail.example.com:587 (password in INGRESS_SMTP_PASSWORD). Without one, mail is written to DATA/outbox."`
 	MailFrom string `env:"INGRESS_MAIL_FROM" placeholder:"ADDR" help:"Sender of mail, such as noreply@example.com. Needed with --smtp-url."`
 
+	OTLPEndpoint         string   `name:"otlp-endpoint" env:"INGRESS_OTLP_ENDPOINT,OTEL_EXPORTER_OTLP_ENDPOINT" placeholder:"URL" help:"Where traces of requests are sent, by OTLP over HTTP, such as http://localhost:4318. Nowhere unless given; OTEL_EXPORTER_OTLP_HEADERS is heeded."`
+	TraceRatio           float64  `default:"1" env:"INGRESS_TRACE_RATIO" placeholder:"RATIO" help:"Part of the requests to trace, from 0 to 1, besides those that a trusted proxy has sampled."`
 	DNSServers           []string `name:"dns-server" env:"INGRESS_DNS_SERVER" placeholder:"HOST:PORT" help:"DNS server that is asked whose a domain is when it is added to an app, instead of the system's; repeatable."`
 	Regions              []string `name:"region" default:"local" env:"INGRESS_REGION" placeholder:"NAME" help:"Regions that apps and functions may name; the first is the default. ${default} unless set; repeatable."`
 	TrustedProxies       []string `env:"INGRESS_TRUSTED_PROXIES" placeholder:"CIDR" help:"Networks whose X-Forwarded-* and Forwarded headers are believed."`
@@ -115,6 +117,7 @@ func (c *config) validate(env func(string) string) error {
 	return joinErrors(
 		c.validateListeners(),
 		c.validateHosts(),
+		c.validateTracing(),
 		c.validateRemote(),
 		c.validateMail(),
 		checkPositive([]namedDuration{

@@ -318,6 +318,9 @@ func (s *server) openEdge() error {
 	if c.AccessLog, err = s.openAccessLog(); err != nil {
 		return err
 	}
+	if c.Tracing, err = s.openTracing(); err != nil {
+		return err
+	}
 	if c.TakesUpload, err = api.Uploads(); err != nil {
 		return err
 	}

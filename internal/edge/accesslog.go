@@ -39,11 +39,11 @@ func (e *Edge) logAccess(r *http.Request, rec *record, res *response, took time.
 }
 
 // maxAttrs is how many attributes a line can have, so that they are allocated once.
-const maxAttrs = 20
+const maxAttrs = 21
 
 func appendOptional(attrs []slog.Attr, rec *record) []slog.Attr {
 	for _, a := range [...]struct{ key, value string }{
-		{"tenant", rec.tenant}, {"id", rec.id}, {"backend", rec.backend}, {"reason", string(rec.reason)},
+		{"trace", rec.trace.id()}, {"tenant", rec.tenant}, {"id", rec.id}, {"backend", rec.backend}, {"reason", string(rec.reason)},
 	} {
 		if a.value != "" {
 			attrs = append(attrs, slog.String(a.key, clip(a.value)))

@@ -68,6 +68,9 @@ type Config struct {
 	// nothing.
 	Describe func(key string) string
 
+	// Tracing is of requests. Nil traces none.
+	Tracing *Tracing
+
 	// Limits bound what a client may send and how long things may take. The zero
 	// value of each field means its default.
 	Limits Limits

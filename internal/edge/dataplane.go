@@ -39,6 +39,9 @@ type Edge struct {
 // the setting that is wrong.
 func New(config Config) (*Edge, error) {
 	config = config.withDefaults()
+	if err := config.Tracing.check(); err != nil {
+		return nil, err
+	}
 	if err := config.check(); err != nil {
 		return nil, err
 	}

@@ -69,8 +69,10 @@ func (e *Edge) logged(next http.Handler) http.Handler {
 			if r.ProtoMajor == 2 {
 				e.noteStream(r, res)
 			}
-			took := e.now().Sub(rec.started)
+			now := e.now()
+			took := now.Sub(rec.started)
 			e.metrics.observe(rec, res, took)
+			rec.trace.end(rec, res, e.loggedClient(rec), now)
 			e.logAccess(r, rec, res, took)
 		}()
 		next.ServeHTTP(w, r)
@@ -105,13 +107,14 @@ func (e *Edge) recovered(next http.Handler) http.Handler {
 }
 
 // forwarded notes who came, and by which way, and under which id the visitor, the
-// backend and the log find the request.
+// backend, the log and the trace find the request.
 func (e *Edge) forwarded(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		rec := recordOf(r)
 		rec.journey = e.from.journey(r)
 		rec.request = requestID(r, rec.believed)
 		w.Header()[requestIDHeader] = rec.request
+		rec.trace = e.config.Tracing.begin(r, rec)
 		next.ServeHTTP(w, r)
 	})
 }

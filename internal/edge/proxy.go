@@ -249,15 +249,18 @@ type hopTransport struct{}
 func (hopTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	h := hopOf(r)
 	begin := h.now()
+	h.record.trace.send(r.Header, h.url.Host, begin)
 	res, err := h.transport.RoundTrip(h.pass.watch(r))
 	h.record.answer = h.now().Sub(begin)
 	if err != nil {
+		h.record.trace.answered(0, err)
 		if r.Context().Err() == nil && isMissed(err) {
 			h.pass.missed()
 		}
 		return nil, err
 	}
 	h.pass.reached()
+	h.record.trace.answered(res.StatusCode, nil)
 	if res.StatusCode < 100 {
 		_ = res.Body.Close() // nobody will read it
 		return nil, fmt.Errorf("the backend answered with the status %03d", res.StatusCode)

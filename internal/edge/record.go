@@ -31,6 +31,7 @@ type record struct {
 	coldStart time.Duration
 	retried   bool         // the request was sent to the backend a second time
 	body      *visitorBody // what is being sent to a backend, or nil
+	trace     *requestTrace
 }
 
 // misunderstood reports whether another reader may see another request in this one.

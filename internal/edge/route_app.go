@@ -46,7 +46,9 @@ func (e *Edge) serveTenant(w http.ResponseWriter, r *http.Request, cache *resolv
 	if backend.Origin == Managed {
 		begin := e.now()
 		lease, failed := e.acquire(r, backend.Key)
-		rec.queue = e.now().Sub(begin)
+		end := e.now()
+		rec.queue = end.Sub(begin)
+		rec.trace.step("queue", begin, end)
 		if failed != nil {
 			return failed
 		}
@@ -68,7 +70,9 @@ func resolve[V any](e *Edge, r *http.Request, cache *resolveCache[V], id string)
 	rec := recordOf(r)
 	begin := e.now()
 	value, err := cache.get(r.Context(), id)
-	rec.resolve = e.now().Sub(begin)
+	end := e.now()
+	rec.resolve = end.Sub(begin)
+	rec.trace.step("resolve", begin, end)
 	return value, err
 }
 
