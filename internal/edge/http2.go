@@ -16,8 +16,11 @@ func http2Config(l Limits) *http.HTTP2Config {
 		MaxConcurrentStreams:          l.Streams,
 		MaxReceiveBufferPerConnection: 1 << 20,
 		MaxReceiveBufferPerStream:     256 << 10,
-		MaxDecoderHeaderTableSize:     4 << 10,
-		MaxEncoderHeaderTableSize:     4 << 10,
+		// As RFC 9113 6.5.2 has it: a visitor must not think that a frame may be larger
+		// than a stream's buffer.
+		MaxReadFrameSize:          16 << 10,
+		MaxDecoderHeaderTableSize: 4 << 10,
+		MaxEncoderHeaderTableSize: 4 << 10,
 		// Who has gone without a word is noticed, and who takes nothing is left.
 		SendPingTimeout:  30 * time.Second,
 		PingTimeout:      15 * time.Second,
