@@ -14,7 +14,8 @@ type answer struct {
 	http.ResponseWriter
 	body      *visitorBody // nil when the request has none
 	early     func(http.Header)
-	finalOnly bool // the visitor speaks HTTP/1.0, which has no interim answers
+	request   []string // the request's id, as a header's values
+	finalOnly bool     // the visitor speaks HTTP/1.0, which has no interim answers
 	hijacked  bool
 	// halfClosed and tunnelIdle are the limits of halves, which are those of the
 	// upgraded connection.
@@ -26,6 +27,8 @@ type answer struct {
 func (a *answer) prepare(res *http.Response) {
 	if _, ok := res.Header[requestIDHeader]; ok {
 		delete(a.Header(), requestIDHeader) // a backend that names its own has its reasons
+	} else if a.request != nil {
+		a.Header()[requestIDHeader] = a.request // ReverseProxy clears all after an interim answer
 	}
 	if _, ok := res.Header["Content-Type"]; !ok {
 		// Present but empty: the server must not guess one from the body.
@@ -55,14 +58,31 @@ func (a *answer) WriteHeader(status int) {
 	if status == http.StatusContinue && a.body.wanted() {
 		return // a backend that was slow to ask; the visitor has been asked already
 	}
-	if status < http.StatusOK && a.early != nil {
-		a.early(a.Header())
+	if status < http.StatusOK {
+		dropHopHeaders(a.Header())
+		if a.early != nil {
+			a.early(a.Header())
+		}
 	}
 	if status >= http.StatusOK {
 		a.body.mayRest()
 		a.body.closeIfUnread(a.Header())
 	}
 	a.ResponseWriter.WriteHeader(status)
+}
+
+// dropHopHeaders takes out what an interim answer says of the backend's connection
+// and not of the visitor's (RFC 9110 7.6.1), as ReverseProxy does with the final
+// one. In HTTP/2 it would be an error of the whole stream (RFC 9113 8.2.2).
+func dropHopHeaders(h http.Header) {
+	for _, value := range h["Connection"] {
+		for name := range listItems(value, ',') {
+			h.Del(name)
+		}
+	}
+	for _, name := range [...]string{"Connection", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade"} {
+		delete(h, name)
+	}
 }
 
 // Hijack takes the connection over for another protocol.

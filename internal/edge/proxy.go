@@ -209,7 +209,10 @@ func (p *proxy) refuseLoop(r *http.Request) *failure {
 
 // send takes the hop. A failure means that nothing was written.
 func (p *proxy) send(w http.ResponseWriter, r *http.Request, h *hop, explain func(error) *failure) *failure {
-	h.answer = &answer{ResponseWriter: w, early: h.early, finalOnly: !r.ProtoAtLeast(1, 1), halfClosed: p.HalfClosed, tunnelIdle: p.TunnelIdle}
+	h.answer = &answer{
+		ResponseWriter: w, early: h.early, request: h.record.request, finalOnly: !r.ProtoAtLeast(1, 1),
+		halfClosed: p.HalfClosed, tunnelIdle: p.TunnelIdle,
+	}
 	ctx := upstream.WithRetryNotice(r.Context(), func() { h.record.retried = true })
 	in := r.WithContext(context.WithValue(ctx, hopKey{}, h))
 	if r.Body != nil && r.ContentLength != 0 {

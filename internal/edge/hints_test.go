@@ -1,0 +1,63 @@
+package edge
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
+	"testing"
+)
+
+// hinting is a backend that hints before each answer, and says more of its
+// connection than is the visitor's business.
+func hinting(t *testing.T) string {
+	return rawBackend(t, func(c net.Conn, in *bufio.Reader) {
+		for {
+			if _, err := http.ReadRequest(in); err != nil {
+				return
+			}
+			fmt.Fprint(c, "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nConnection: Keep-Alive, X-Hop\r\nKeep-Alive: timeout=5\r\n"+
+				"X-Hop: 1\r\nProxy-Connection: keep-alive\r\nUpgrade: foo\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+		}
+	})
+}
+
+func TestHintsSayNothingOfTheBackendsConnection(t *testing.T) {
+	r := newRig(t, nil)
+	r.backends["hints"] = preserving(t, "http://"+hinting(t))
+	address, trust := r.serveTLS()
+	for name, client := range map[string]*http.Client{"HTTP/1.1": r.client, "HTTP/2.0": h2Client(t, address, trust)} {
+		scheme := map[string]string{"HTTP/1.1": "http", "HTTP/2.0": "https"}[name]
+		var hint http.Header
+		ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{Got1xxResponse: func(_ int, h textproto.MIMEHeader) error {
+			hint = http.Header(h)
+			return nil
+		}})
+		req, err := http.NewRequestWithContext(ctx, "GET", scheme+"://hints.app.test/", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.Proto != name || res.StatusCode != 200 {
+			t.Fatalf("%s: got %s %s", name, res.Proto, res.Status)
+		}
+		for field := range hint {
+			if field != "Link" && field != requestIDHeader {
+				t.Errorf("%s: a hint has %s: %q", name, field, hint[field])
+			}
+		}
+		if hint.Get("Link") != "</a>" {
+			t.Errorf("%s: the hint is %v", name, hint)
+		}
+		id := res.Header.Get(requestIDHeader)
+		if id == "" || id != hint.Get(requestIDHeader) {
+			t.Errorf("%s: the answer's id is %q, the hint's %q", name, id, hint.Get(requestIDHeader))
+		}
+	}
+}
