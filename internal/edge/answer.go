@@ -16,6 +16,7 @@ type answer struct {
 	early     func(http.Header)
 	request   []string // the request's id, as a header's values
 	finalOnly bool     // the visitor speaks HTTP/1.0, which has no interim answers
+	version2  bool     // HTTP/2, which has no upgrades
 	hijacked  bool
 	// halfClosed and tunnelIdle are the limits of halves, which are those of the
 	// upgraded connection.
@@ -34,7 +35,7 @@ func (a *answer) prepare(res *http.Response) {
 		// Present but empty: the server must not guess one from the body.
 		a.Header()["Content-Type"] = nil
 	}
-	if res.StatusCode == http.StatusUpgradeRequired && strings.EqualFold(res.Header.Get("Upgrade"), "websocket") {
+	if res.StatusCode == http.StatusUpgradeRequired && !a.version2 && strings.EqualFold(res.Header.Get("Upgrade"), "websocket") {
 		// Upgrade belongs to this hop, and to this status (RFC 9110 15.5.22). What the
 		// backend demands is what we would pass.
 		a.Header().Set("Upgrade", "websocket")

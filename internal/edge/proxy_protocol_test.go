@@ -54,6 +54,22 @@ func TestHTTP10HasNoUpgradesAndNoInterimAnswers(t *testing.T) {
 	}
 }
 
+// RFC 9113 8.2.2: an answer with Upgrade is malformed in HTTP/2, whatever it says.
+func TestADemandForWebSocketsIsNoErrorInHTTP2(t *testing.T) {
+	address, _ := answering(t, "HTTP/1.1 426 Upgrade Required\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 2\r\n\r\nno")
+	r := newRig(t, nil)
+	r.backends["socket"] = preserving(t, "http://"+address)
+	tls, trust := r.serveTLS()
+	res, err := h2Client(t, tls, trust).Get("https://socket.app.test/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode != 426 || res.Header["Upgrade"] != nil || res.Header["Connection"] != nil {
+		t.Errorf("got %d %v", res.StatusCode, res.Header)
+	}
+}
+
 func TestADemandForWebSocketsKeepsItsHeader(t *testing.T) {
 	for protocol, want := range map[string]string{"websocket": "websocket", "h2c": ""} {
 		address, _ := answering(t, "HTTP/1.1 426 Upgrade Required\r\nConnection: Upgrade\r\nUpgrade: "+protocol+"\r\nContent-Length: 2\r\n\r\nno")
