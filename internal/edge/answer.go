@@ -67,7 +67,9 @@ func (a *answer) WriteHeader(status int) {
 	}
 	if status >= http.StatusOK {
 		a.body.mayRest()
-		a.body.closeIfUnread(a.Header())
+		if !a.version2 { // whose streams end by themselves, and where it would end all others, too
+			a.body.closeIfUnread(a.Header())
+		}
 	}
 	a.ResponseWriter.WriteHeader(status)
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"strings"
 	"testing"
 	"time"
@@ -107,6 +108,43 @@ func TestABodyThatNeverComesDoesNotHoldOurAnswerBack(t *testing.T) {
 		answer := r.raw("POST / HTTP/1.1\r\nHost: unknown.test\r\n" + framing)
 		if !strings.HasPrefix(answer, "HTTP/1.1 404") || !strings.Contains(answer, "Connection: close") {
 			t.Errorf("got %q", answer)
+		}
+	}
+}
+
+// In HTTP/2 an answer that begins before the request has ended is nothing unusual:
+// gRPC's streams are such. It must not have the connection given up (GOAWAY).
+func TestAnAnswerBeforeTheEndOfTheBodyKeepsHTTP2(t *testing.T) {
+	r := newRig(t, nil)
+	r.backends["early"] = backend(t, func(w http.ResponseWriter, r *http.Request) {
+		if err := http.NewResponseController(w).EnableFullDuplex(); err != nil {
+			t.Error(err)
+		}
+		w.(http.Flusher).Flush()
+		_, _ = io.Copy(w, r.Body) // what went wrong shows in the answer
+	})
+	address, trust := r.serveTLS()
+	client := h2Client(t, address, trust)
+	for i := range 3 {
+		from, to := io.Pipe()
+		reused := false
+		ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{GotConn: func(c httptrace.GotConnInfo) { reused = c.Reused }})
+		req, err := http.NewRequestWithContext(ctx, "POST", "https://early.app.test/", from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprint(to, "abc")
+		to.Close()
+		if text, err := io.ReadAll(res.Body); string(text) != "abc" || err != nil || res.ProtoMajor != 2 {
+			t.Errorf("%d: got %q, %v over %s", i, text, err, res.Proto)
+		}
+		res.Body.Close()
+		if reused != (i > 0) {
+			t.Errorf("%d: the connection was used before: %t", i, reused)
 		}
 	}
 }
