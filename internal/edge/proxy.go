@@ -3,6 +3,7 @@ package edge
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -268,6 +269,10 @@ func (hopTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 		_ = res.Body.Close() // nobody will read it
 		return nil, fmt.Errorf("the backend answered with the status %03d", res.StatusCode)
 	}
+	if res.StatusCode == http.StatusSwitchingProtocols && !isAsked(r.Header, res.Header) {
+		_ = res.Body.Close() // ReverseProxy would refuse the answer and leave the connection open
+		return nil, errors.New("the backend switched to a protocol that it was not asked for")
+	}
 	h.response(res)
 	if mayLast(r, res) {
 		h.pass.leave()
@@ -277,6 +282,12 @@ func (hopTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	h.answer.prepare(res)
 	return res, nil
+}
+
+// isAsked reports whether an answer switches to the very protocol that the request
+// names. Of several ReverseProxy passes on none that the backend chooses.
+func isAsked(request, answer http.Header) bool {
+	return isUpgrade(request) && isUpgrade(answer) && strings.EqualFold(request.Get("Upgrade"), answer.Get("Upgrade"))
 }
 
 // mayLast reports whether an answer is of a kind that may stay for days although

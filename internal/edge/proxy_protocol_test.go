@@ -2,12 +2,15 @@ package edge
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 )
 
 // answering returns the address of a backend that gives every request the same
@@ -109,5 +112,35 @@ func TestAStatusThatIsNoneIsABrokenBackend(t *testing.T) {
 	g := exchange(t, listenAddress(front), "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
 	if g.Status != 502 || g.Header.Get(errorHeader) != string(ReasonBackendBroken) {
 		t.Errorf("got %+v", g)
+	}
+}
+
+// A backend that switches to what nobody asked for is not left with a connection
+// that nobody reads, and nobody closes.
+func TestAnUnaskedSwitchEndsTheConnection(t *testing.T) {
+	for name, upgrade := range map[string]string{
+		"to a plain request": "", "one of two": "Connection: upgrade\r\nUpgrade: foo, bar\r\n", "another": "Connection: upgrade\r\nUpgrade: foo\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			ended := make(chan error, 1)
+			address := rawBackend(t, func(c net.Conn, in *bufio.Reader) {
+				if _, err := http.ReadRequest(in); err != nil {
+					return
+				}
+				fmt.Fprint(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: bar\r\n\r\n")
+				_ = c.SetReadDeadline(time.Now().Add(patience)) // a failure is the error of reading
+				_, err := in.ReadByte()
+				ended <- err
+			})
+			r := newRig(t, nil)
+			r.backends["switch"] = preserving(t, "http://"+address)
+			got := r.raw("GET / HTTP/1.1\r\nHost: switch.app.test\r\n" + upgrade + "\r\nGET / HTTP/1.1\r\nHost: own.test\r\nConnection: close\r\n\r\n")
+			if !strings.HasPrefix(got, "HTTP/1.1 502") || !strings.Contains(got, "X-Ingress-Error: backend_broken") {
+				t.Errorf("got %.200q", got)
+			}
+			if err := <-ended; err != io.EOF && !errors.Is(err, syscall.ECONNRESET) {
+				t.Errorf("the backend's connection: %v", err)
+			}
+		})
 	}
 }
