@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"net"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -78,8 +79,8 @@ func withConn(ctx context.Context, conn net.Conn) context.Context {
 // doubtInHTTP2 returns what another reader could understand differently when the
 // request goes on as HTTP/1.1. Frames leave no doubt about its end, and net/http
 // refuses line breaks and headers that belong to HTTP/1 (RFC 9113 8.2), but not
-// a Host beside another :authority (8.3.1), several lengths, or what frames but for
-// an underscore.
+// a Host beside another :authority (8.3.1), a space in the :path, which ends a
+// target in HTTP/1.1, several lengths, or what frames but for an underscore.
 func doubtInHTTP2(r *http.Request) string {
 	for _, host := range r.Header["Host"] {
 		named, err := normaliseHost(host)
@@ -90,6 +91,8 @@ func doubtInHTTP2(r *http.Request) string {
 	}
 	delete(r.Header, "Host") // Request.Host has it
 	switch {
+	case strings.Contains(r.RequestURI, " "):
+		return "Its path has a space."
 	case len(r.Header["Content-Length"]) > 1:
 		return manyLengths
 	case r.Header["Content_length"] != nil:

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -21,6 +22,8 @@ import (
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+
+	"github.com/m3o/ingress/internal/upstream"
 )
 
 // certificateDomain is what httptest's certificate is for, and the names in it.
@@ -496,6 +499,36 @@ func (a *h2Attack) wantStreamEnd(id uint32) {
 			if f.StreamID == id && f.StreamEnded() {
 				return
 			}
+		}
+	}
+}
+
+// HTTP/1.1 ends a target at a space. What stands behind it would be taken for the
+// version, or for nothing, by one backend or another.
+func TestAPathWithASpaceIsRefusedInHTTP2(t *testing.T) {
+	for _, engine := range []upstream.Engine{upstream.EngineStd, upstream.EngineOwn} {
+		var raw lockedBuffer
+		transport := upstream.New(upstream.Options{Engine: engine})
+		t.Cleanup(transport.CloseIdleConnections)
+		r := newRig(t, nil, func(c *Config) { c.Transport = transport })
+		r.backends["hello"] = preserving(t, "http://"+rawBackend(t, func(c net.Conn, in *bufio.Reader) {
+			_, _ = http.ReadRequest(bufio.NewReader(io.TeeReader(in, &raw))) // what came is what counts
+			fmt.Fprint(c, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok")
+		}))
+		address, trust := r.serveTLS()
+		client := h2Client(t, address, trust)
+		for _, path := range []string{"/a HTTP/1.1", "/a?b c", "/\xff d"} {
+			res, err := client.Do(&http.Request{Method: "GET", Host: "hello.app.test", URL: &url.URL{Scheme: "https", Host: "hello.app.test", Opaque: path}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			res.Body.Close()
+			if res.StatusCode != 400 || res.Header.Get(errorHeader) != string(ReasonBadRequest) {
+				t.Errorf("%s, %q: got %d %s", engine, path, res.StatusCode, res.Header.Get(errorHeader))
+			}
+		}
+		if got := raw.String(); got != "" {
+			t.Errorf("%s: the backend got %q", engine, got)
 		}
 	}
 }
