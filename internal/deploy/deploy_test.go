@@ -102,6 +102,13 @@ func (s *stage) Remove(_ context.Context, key string) error {
 	return nil
 }
 
+// fail has every later Promote fail, unless err is nil.
+func (s *stage) fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.err = err
+}
+
 func (s *stage) log() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -230,7 +237,6 @@ func TestAFailedVersionLeavesTheLogAndNoCode(t *testing.T) {
 			f.fetcher.hold <- &source.Error{Reason: source.NotFound, Text: "it broke"}
 		},
 		"build": func(f *fixture) { f.options.Builder = sites{err: &builder.Error{Step: "build", Reason: "it broke"}} },
-		"start": func(f *fixture) { f.stage.err = errors.New("it broke") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t)
@@ -244,13 +250,33 @@ func TestAFailedVersionLeavesTheLogAndNoCode(t *testing.T) {
 			dir := f.layout.Version(workload.App, "hello", 1)
 			f.await("removal of its code", func() bool {
 				_, err := os.Stat(workload.CodeDir(dir))
-				return name == "start" || os.IsNotExist(err)
+				return os.IsNotExist(err)
 			})
 			text, _, err := logfile.Read(workload.BuildLog(dir), 0, 1<<10)
-			if err != nil || name != "start" && !strings.Contains(string(text), "it broke") {
+			if err != nil || !strings.Contains(string(text), "it broke") {
 				t.Errorf("the build log is %q, %v", text, err)
 			}
 		})
+	}
+}
+
+// What it lacked may be a variable: then it is started again, and not built again.
+func TestAVersionThatWasBuiltKeepsItsCodeWhenItDoesNotStart(t *testing.T) {
+	f := newFixture(t)
+	f.stage.err = errors.New("it lacks a variable")
+	f.run()
+	f.create("hello")
+	if v := f.awaitVersion("hello", 1, workload.Failed); !strings.Contains(v.Reason, "lacks a variable") {
+		t.Errorf("the reason is %q", v.Reason)
+	}
+	f.stage.fail(nil)
+	f.update("hello", workload.Update{Env: map[string]string{"COLOUR": "red"}})
+	f.awaitVersion("hello", 1, workload.Ready)
+	if _, err := os.Stat(workload.CodeDir(f.layout.Version(workload.App, "hello", 1))); err != nil {
+		t.Errorf("it was started without its code: %v", err)
+	}
+	if got := f.stage.log(); got != "app/hello v1 r2 red" {
+		t.Errorf("promoted %s", got)
 	}
 }
 
@@ -324,9 +350,7 @@ func TestANewEnvironmentRestarts(t *testing.T) {
 	f.awaitVersion("hello", 1, workload.Ready)
 	f.update("hello", workload.Update{Env: map[string]string{"COLOUR": "red"}})
 	f.await("a restart", func() bool { return strings.HasSuffix(f.stage.log(), "app/hello v1 r2 red") })
-	f.stage.mu.Lock()
-	f.stage.err = errors.New("it does not like that")
-	f.stage.mu.Unlock()
+	f.stage.fail(errors.New("it does not like that"))
 	f.update("hello", workload.Update{Env: map[string]string{"COLOUR": "green"}})
 	f.await("the reason why it could not be restarted", func() bool {
 		w, err := f.Get(t.Context(), caller, "hello")

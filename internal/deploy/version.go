@@ -22,7 +22,7 @@ import (
 
 // deploy does one job and stores what became of it.
 func (d *Deployer) deploy(ctx context.Context, s subject, job workload.Job) {
-	v := &deployment{Deployer: d, subject: s, registry: d.Registries[s.kind], job: job}
+	v := &deployment{Deployer: d, subject: s, registry: d.Registries[s.kind], job: job, built: job.Version.Built()}
 	log := d.Log.With("workload", s.key(), "version", job.Version.Number)
 	err := v.run(ctx)
 	defer v.pruneUploads()
@@ -80,6 +80,7 @@ type deployment struct {
 	registry Registry
 	job      workload.Job
 	release  workload.Release
+	built    bool      // stored as built: its code is there
 	log      io.Writer // the build log
 	steps    []workload.Step
 }
@@ -90,7 +91,7 @@ func (v *deployment) run(ctx context.Context) error {
 	if v.release, err = v.registry.Release(ctx, v.id, v.job.Version.Number); err != nil {
 		return err
 	}
-	if !v.job.Version.Built() {
+	if !v.built {
 		if err := v.makeInSlot(ctx); err != nil {
 			return err
 		}
@@ -153,9 +154,11 @@ func (v *deployment) make(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("measure what was built: %w", err)
 	}
-	return v.registry.Advance(ctx, v.id, v.job.Version.Number, workload.Starting, "", func(to *workload.Version) {
+	err = v.registry.Advance(ctx, v.id, v.job.Version.Number, workload.Starting, "", func(to *workload.Version) {
 		to.Commit, to.Artifact, to.Size, to.Steps = fetched.Commit, artifact, size, v.steps
 	})
+	v.built = err == nil
+	return err
 }
 
 func (v *deployment) buildRequest() builder.Request {
@@ -265,8 +268,9 @@ func (v *deployment) advance(ctx context.Context, state workload.State) error {
 // endTimeout bounds storing how a deploy ended.
 const endTimeout = 10 * time.Second
 
-// fail stores that the version will not run, and gives its disk back. After a
-// restart that failed it runs on as it was, with the environment it had.
+// fail stores that the version will not run, and gives back the disk of one that
+// was not built. After a restart that failed it runs on as it was, with the
+// environment it had.
 func (v *deployment) fail(reason string) {
 	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
 	defer cancel()
@@ -283,10 +287,10 @@ func (v *deployment) fail(reason string) {
 	v.discard()
 }
 
-// discard removes the code of a version that will not run, unless it was built
-// before this deploy and can be rolled back to.
+// discard removes the code of a version that will not run, unless it was built: it
+// can be rolled back to, and is started again when its environment changes.
 func (v *deployment) discard() {
-	if v.release.Dir == "" || v.job.Version.Built() {
+	if v.release.Dir == "" || v.built {
 		return
 	}
 	if err := confine.Remove(workload.CodeDir(v.release.Dir)); err != nil && !errors.Is(err, os.ErrNotExist) {
