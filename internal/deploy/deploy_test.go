@@ -310,6 +310,32 @@ func TestANewerVersionEndsTheDeployOfAnOlderOne(t *testing.T) {
 	}
 }
 
+// A rollback is for when something is wrong: it must not wait for a build.
+func TestARollbackEndsTheDeployOfANewerVersion(t *testing.T) {
+	f := newFixture(t)
+	f.stage.journal = f.Registry
+	f.fetcher.hold = make(chan error)
+	f.run()
+	f.create("hello")
+	for n := int64(1); n <= 2; n++ {
+		<-f.fetcher.begun
+		f.fetcher.hold <- nil
+		f.awaitVersion("hello", n, workload.Ready)
+		f.update("hello", workload.Update{Redeploy: true})
+	}
+	<-f.fetcher.begun
+	if _, err := f.Rollback(t.Context(), caller, "hello", 1); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-f.fetcher.ended:
+	case <-time.After(deadline):
+		t.Fatal("the fetch of version 3 goes on")
+	}
+	f.awaitVersion("hello", 1, workload.Ready)
+	f.awaitVersion("hello", 3, workload.Stopped)
+}
+
 func TestDeletingEndsADeployAndLeavesNothing(t *testing.T) {
 	f := newFixture(t)
 	f.fetcher.hold = make(chan error)

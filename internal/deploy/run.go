@@ -18,7 +18,7 @@ const lookEvery = 15 * time.Second
 
 // Reasons why a deploy is cut off.
 var (
-	errSuperseded = errors.New("a newer version was asked for")
+	errSuperseded = errors.New("another version was asked for")
 	errGone       = errors.New("it was removed")
 )
 
@@ -101,11 +101,11 @@ func newest(jobs []workload.Job) map[string]workload.Job {
 	return last
 }
 
-// start begins a job unless it is being done. One for an older version is told to
-// end, and the next look begins this one.
+// start begins a job unless it is being done. One for another version is told to
+// end, be it newer and this one a rollback, and the next look begins this one.
 func (r *run) start(ctx context.Context, s subject, job workload.Job) {
 	if busy, ok := r.going[s]; ok {
-		if busy.job.ID != "" && busy.job.Version.Number < job.Version.Number {
+		if busy.job.ID != "" && busy.job.Version.Number != job.Version.Number {
 			busy.cancel(errSuperseded)
 		}
 		return
