@@ -102,6 +102,12 @@ func (s *stage) Remove(_ context.Context, key string) error {
 	return nil
 }
 
+func (s *stage) removals() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.removed)
+}
+
 // fail has every later Promote fail, unless err is nil.
 func (s *stage) fail(err error) {
 	s.mu.Lock()
@@ -334,6 +340,30 @@ func TestARollbackEndsTheDeployOfANewerVersion(t *testing.T) {
 	}
 	f.awaitVersion("hello", 1, workload.Ready)
 	f.awaitVersion("hello", 3, workload.Stopped)
+}
+
+// What runs of a workload is removed when a backend takes its place, and a deploy
+// under way is ended. The one that is to replace the backend is not.
+func TestABackendIsReplacedByAVersion(t *testing.T) {
+	f := newFixture(t)
+	f.fetcher.hold = make(chan error)
+	f.run()
+	f.create("hello")
+	<-f.fetcher.begun
+	f.update("hello", workload.Update{Backend: "http://example.com"})
+	<-f.fetcher.ended
+	f.await("removal", func() bool { return f.stage.removals() > 0 })
+	f.update("hello", workload.Update{Source: workload.Source{Files: map[string]string{"index.html": "hello"}}})
+	<-f.fetcher.begun
+	f.fetcher.hold <- nil
+	f.awaitVersion("hello", 2, workload.Ready)
+	f.stop()
+	if n := len(f.fetcher.begun) + len(f.fetcher.ended); n != 0 {
+		t.Errorf("it was begun again %d times", n)
+	}
+	if w, err := f.Get(t.Context(), caller, "hello"); err != nil || w.Current != 2 || w.Backend != "" {
+		t.Errorf("it is %+v, %v", w, err)
+	}
 }
 
 func TestDeletingEndsADeployAndLeavesNothing(t *testing.T) {

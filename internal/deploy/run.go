@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -138,13 +139,28 @@ func (r *run) check(ctx context.Context, s subject) {
 		r.inbox.add(s) // the next look tries again
 		return
 	}
+	gone := err != nil
 	if busy, ok := r.going[s]; ok {
-		busy.cancel(errGone)
+		switch {
+		case gone:
+			busy.cancel(errGone)
+		case r.wanted(ctx, registry, busy.job):
+			return // a version is to replace the backend, and what it does is why we were told
+		default:
+			busy.cancel(errSuperseded)
+		}
 		r.inbox.add(s) // once that has ended
 		return
 	}
-	gone := err != nil
 	r.spawn(ctx, s, workload.Job{}, func(ctx context.Context) { r.remove(ctx, s, gone) })
+}
+
+// wanted reports whether a job is still to be done, as far as the store can tell.
+func (r *run) wanted(ctx context.Context, registry Registry, job workload.Job) bool {
+	jobs, err := registry.Work(ctx)
+	return err != nil || slices.ContainsFunc(jobs, func(j workload.Job) bool {
+		return j.ID == job.ID && j.Version.Number == job.Version.Number
+	})
 }
 
 // remove stops what runs of a workload, and removes its folders when it is gone
