@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -344,6 +345,33 @@ func TestARollbackEndsTheDeployOfANewerVersion(t *testing.T) {
 
 // What runs of a workload is removed when a backend takes its place, and a deploy
 // under way is ended. The one that is to replace the backend is not.
+// fullStore cannot write what becomes of a deploy.
+type fullStore struct {
+	deploy.Registry
+	tried chan struct{}
+}
+
+func (s *fullStore) Advance(context.Context, string, int64, workload.State, string, func(*workload.Version)) error {
+	s.tried <- struct{}{}
+	return &store.UnavailableError{Detail: "the disk is full", Cause: syscall.ENOSPC}
+}
+
+// The log of the operator is on the same disk.
+func TestADeployThatCannotBeStoredIsNotRepeatedAtOnce(t *testing.T) {
+	f := newFixture(t)
+	full := &fullStore{f.Registry, make(chan struct{}, 100)}
+	f.options.Registries = map[workload.Kind]deploy.Registry{workload.App: full}
+	f.run()
+	f.create("hello")
+	<-full.tried // its first step
+	<-full.tried // that it has failed
+	select {
+	case <-full.tried:
+		t.Error("it was begun again at once")
+	case <-time.After(200 * time.Millisecond):
+	}
+}
+
 func TestABackendIsReplacedByAVersion(t *testing.T) {
 	f := newFixture(t)
 	f.fetcher.hold = make(chan error)

@@ -47,7 +47,19 @@ func (d *Deployer) deploy(ctx context.Context, s subject, job workload.Job) {
 		} else {
 			log.Error("deploy failed", "error", err)
 		}
-		v.fail(reason)
+		if !v.fail(reason) {
+			d.pause(ctx) // it is still to be done, and would fail at once again
+		}
+	}
+}
+
+// pause waits as long as Run does between looks.
+func (d *Deployer) pause(ctx context.Context) {
+	timer := time.NewTimer(lookEvery)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
 	}
 }
 
@@ -270,8 +282,8 @@ const endTimeout = 10 * time.Second
 
 // fail stores that the version will not run, and gives back the disk of one that
 // was not built. After a restart that failed it runs on as it was, with the
-// environment it had.
-func (v *deployment) fail(reason string) {
+// environment it had. It reports false when that cannot be stored.
+func (v *deployment) fail(reason string) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
 	defer cancel()
 	var err error
@@ -282,9 +294,10 @@ func (v *deployment) fail(reason string) {
 	}
 	if err != nil && !errors.Is(err, workload.ErrNotFound) && !errors.Is(err, workload.ErrSuperseded) {
 		v.Log.Error("what became of a deploy could not be stored", "workload", v.key(), "version", v.job.Version.Number, "error", err)
-		return
+		return false
 	}
 	v.discard()
+	return true
 }
 
 // discard removes the code of a version that will not run, unless it was built: it
