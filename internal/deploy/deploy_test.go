@@ -413,6 +413,40 @@ func TestDeletingEndsADeployAndLeavesNothing(t *testing.T) {
 	}
 }
 
+// A deployer that looks after both has nothing to tell the two by but this.
+func TestAWorkloadMadeAgainHasNothingOfTheOneBefore(t *testing.T) {
+	f := newFixture(t)
+	f.run()
+	f.create("hello")
+	f.awaitVersion("hello", 1, workload.Ready)
+	f.stop()
+	left := filepath.Join(f.layout.Home(workload.App, "hello"), "left")
+	if err := os.WriteFile(left, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Delete(t.Context(), caller, "hello"); err != nil {
+		t.Fatal(err)
+	}
+	f.create("hello")
+	before := f.stage.removals()
+	f.fetcher.hold = make(chan error)
+	f.run()
+	for range 2 {
+		<-f.fetcher.begun
+	}
+	if _, err := os.Stat(left); !os.IsNotExist(err) {
+		t.Errorf("its home has what the one before left: %v", err)
+	}
+	if f.stage.removals() == before {
+		t.Error("what runs of the one before goes on")
+	}
+	f.fetcher.hold <- nil
+	f.awaitVersion("hello", 2, workload.Ready)
+	if _, err := os.Stat(f.layout.Version(workload.App, "hello", 1)); !os.IsNotExist(err) {
+		t.Errorf("the folder of the one before is there: %v", err)
+	}
+}
+
 func TestADeployThatWasCutOffBeginsAgain(t *testing.T) {
 	f := newFixture(t)
 	f.fetcher.hold = make(chan error)

@@ -104,6 +104,9 @@ func (v *deployment) run(ctx context.Context) error {
 		return err
 	}
 	if !v.built {
+		if err := v.beginAnew(ctx); err != nil {
+			return err
+		}
 		if err := v.makeInSlot(ctx); err != nil {
 			return err
 		}
@@ -114,6 +117,21 @@ func (v *deployment) run(ctx context.Context) error {
 		v.steps = slices.DeleteFunc(v.job.Version.Steps, func(s workload.Step) bool { return s.Name == workload.StepStart })
 	}
 	return v.start(ctx)
+}
+
+// beginAnew clears up after a workload that had the id before this one, if it was
+// deleted and this one made before that was seen.
+func (v *deployment) beginAnew(ctx context.Context) error {
+	if !v.job.First {
+		return nil
+	}
+	if err := v.Activator.Remove(ctx, v.key()); err != nil {
+		return err
+	}
+	if err := confine.Remove(v.Layout.Workload(v.kind, v.id)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("make room for a workload: %w", err)
+	}
+	return nil
 }
 
 // makeInSlot waits until fewer than Builds others are being built.

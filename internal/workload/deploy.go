@@ -21,6 +21,9 @@ type Job struct {
 	// Revision is that of the environment and settings it gets when it is started
 	// now.
 	Revision int64
+	// First reports that no version of the workload was asked for before: whatever
+	// runs or lies under its id belongs to one of that id before it.
+	First bool
 	// Restart reports that only these have changed: Version is the current one,
 	// built, and is to be started beside itself.
 	Restart bool
@@ -69,7 +72,7 @@ func (r *Registry) coming(ctx context.Context) ([]waiting, error) {
 	}
 	list := make([]waiting, len(rows))
 	for i, v := range rows {
-		list[i] = waiting{Job{ID: v.id, Tenant: v.tenant, Version: v.Version}, v.askedAt, v.asked}
+		list[i] = waiting{Job{ID: v.id, Tenant: v.tenant, Version: v.Version, First: v.asked == 1}, v.askedAt, v.asked}
 		if err := r.db.QueryRowContext(ctx, "SELECT revision FROM workloads WHERE kind = $1 AND id = $2",
 			string(r.kind), v.id).Scan(&list[i].Revision); err != nil && !store.IsNoRows(err) {
 			return nil, err
