@@ -213,6 +213,17 @@ func (f *fixture) awaitVersion(name string, number int64, state workload.State) 
 	return seen
 }
 
+// folders returns the numbers of the first ten versions that have a folder.
+func (f *fixture) folders(id string) string {
+	var left []string
+	for n := int64(1); n <= 10; n++ {
+		if _, err := os.Stat(f.layout.Version(workload.App, id, n)); err == nil {
+			left = append(left, fmt.Sprint(n))
+		}
+	}
+	return strings.Join(left, " ")
+}
+
 func TestAVersionIsFetchedBuiltAndStarted(t *testing.T) {
 	f := newFixture(t)
 	f.run()
@@ -414,6 +425,46 @@ func TestDeletingEndsADeployAndLeavesNothing(t *testing.T) {
 }
 
 // A deployer that looks after both has nothing to tell the two by but this.
+// Each has a log, of up to 10 MiB, and counts in no quota.
+func TestVersionsThatFailArePruned(t *testing.T) {
+	f := newFixture(t)
+	f.options.Keep = 2
+	f.options.Builder = sites{err: &builder.Error{Step: "build", Reason: "it broke"}}
+	f.run()
+	f.create("hello")
+	f.awaitVersion("hello", 1, workload.Failed)
+	for n := int64(2); n <= 5; n++ {
+		f.update("hello", workload.Update{Redeploy: true})
+		f.awaitVersion("hello", n, workload.Failed)
+	}
+	f.await("removal of old folders", func() bool { return f.folders("hello") == "4 5" })
+}
+
+// littering is a builder that leaves something in its TMPDIR.
+type littering struct{ sites }
+
+func (b littering) Build(ctx context.Context, r builder.Request) (workload.Artifact, error) {
+	artifact, err := b.sites.Build(ctx, r)
+	return artifact, errors.Join(err, os.WriteFile(filepath.Join(r.Temp, "litter"), nil, 0o600))
+}
+
+// It may have as much as a build may have, and a site has no process whose start
+// would clear it away.
+func TestTheTemporaryFolderOfABuildGoesWithIt(t *testing.T) {
+	for state, err := range map[workload.State]error{workload.Ready: nil, workload.Failed: &builder.Error{Step: "build", Reason: "it broke"}} {
+		t.Run(string(state), func(t *testing.T) {
+			f := newFixture(t)
+			f.options.Builder = littering{sites{err: err}}
+			f.run()
+			f.create("hello")
+			f.awaitVersion("hello", 1, state)
+			if _, err := os.Stat(workload.TempDir(f.layout.Version(workload.App, "hello", 1))); !os.IsNotExist(err) {
+				t.Errorf("it is there: %v", err)
+			}
+		})
+	}
+}
+
 func TestAWorkloadMadeAgainHasNothingOfTheOneBefore(t *testing.T) {
 	f := newFixture(t)
 	f.run()
@@ -513,15 +564,7 @@ func TestOldVersionsArePrunedAndStraysRemoved(t *testing.T) {
 		f.update("hello", workload.Update{Redeploy: true})
 		f.awaitVersion("hello", n, workload.Ready)
 	}
-	f.await("removal of old folders", func() bool {
-		var left []string
-		for n := int64(1); n <= 5; n++ {
-			if _, err := os.Stat(f.layout.Version(workload.App, "hello", n)); err == nil {
-				left = append(left, fmt.Sprint(n))
-			}
-		}
-		return strings.Join(left, " ") == "4 5"
-	})
+	f.await("removal of old folders", func() bool { return f.folders("hello") == "4 5" })
 	if _, err := os.Stat(filepath.Dir(stray)); !os.IsNotExist(err) {
 		t.Errorf("the stray folder is there: %v", err)
 	}

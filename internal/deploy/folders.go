@@ -77,13 +77,17 @@ func makeDir(dir string, mode os.FileMode) error {
 	return nil
 }
 
-// prune removes the folders of versions that are too old to keep.
-func (d *Deployer) prune(ctx context.Context, s subject) {
+// prune removes the folders of versions that are too old to keep: at the end of a
+// deploy, however it ended, since one that failed has a folder and a log, too.
+func (d *Deployer) prune(s subject) {
+	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
+	defer cancel()
 	old, err := d.Registries[s.kind].Prune(ctx, s.id, d.Keep)
+	if errors.Is(err, workload.ErrNotFound) {
+		return // it was removed
+	}
 	if err != nil {
-		if ctx.Err() == nil {
-			d.Log.Error("old versions could not be pruned", "workload", s.key(), "error", err)
-		}
+		d.Log.Error("old versions could not be pruned", "workload", s.key(), "error", err)
 		return
 	}
 	for _, number := range old {

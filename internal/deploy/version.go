@@ -25,6 +25,7 @@ func (d *Deployer) deploy(ctx context.Context, s subject, job workload.Job) {
 	v := &deployment{Deployer: d, subject: s, registry: d.Registries[s.kind], job: job, built: job.Version.Built()}
 	log := d.Log.With("workload", s.key(), "version", job.Version.Number)
 	err := v.run(ctx)
+	defer d.prune(s)
 	defer v.pruneUploads()
 	if v.log != nil { // it was built, or was to be
 		defer d.pruneCache(job.Tenant)
@@ -32,8 +33,6 @@ func (d *Deployer) deploy(ctx context.Context, s subject, job workload.Job) {
 	switch {
 	case err == nil:
 		log.Info("deployed", "restart", job.Restart)
-		d.prune(ctx, s)
-		return
 	case errors.Is(err, workload.ErrNotFound), errors.Is(context.Cause(ctx), errGone):
 		return // its removal clears up
 	case errors.Is(context.Cause(ctx), errSuperseded), errors.Is(err, workload.ErrSuperseded):
@@ -153,6 +152,7 @@ func (v *deployment) makeInSlot(ctx context.Context) error {
 		return fmt.Errorf("open the build log: %w", err)
 	}
 	defer log.Close()
+	defer v.dropTemp()
 	v.log = log
 	err = v.make(ctx)
 	if err != nil && ctx.Err() == nil {
@@ -160,6 +160,13 @@ func (v *deployment) makeInSlot(ctx context.Context) error {
 		v.say("Failed: %s", reason)
 	}
 	return err
+}
+
+// dropTemp removes what the build has left in its TMPDIR; a process has another.
+func (v *deployment) dropTemp() {
+	if err := confine.Remove(workload.TempDir(v.release.Dir)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		v.Log.Error("the temporary folder of a build could not be removed", "workload", v.key(), "error", err)
+	}
 }
 
 // make fetches and builds.
