@@ -55,6 +55,7 @@ func conformance(t *testing.T, open opener) {
 		"sources are checked":                         testSources,
 		"old versions are pruned":                     testPrune,
 		"versions have a quota":                       testVersionQuota,
+		"inline files are not kept for ever":          testInlineFiles,
 		"users are given once":                        testIdentities,
 		"events are kept in bounds":                   testEvents,
 		"hosts of their own":                          testDomains,

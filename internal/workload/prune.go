@@ -98,6 +98,9 @@ func (r *Registry) Prune(ctx context.Context, id string, keep int) ([]int64, err
 			if err := r.saveVersion(ctx, tx, v); err != nil {
 				return err
 			}
+			if err := r.dropFiles(ctx, tx, v); err != nil {
+				return err
+			}
 			gone = append(gone, v.Number)
 		}
 		if len(gone) == 0 {
@@ -106,4 +109,14 @@ func (r *Registry) Prune(ctx context.Context, id string, keep int) ([]int64, err
 		return tx.Changed(ctx, string(r.kind), id)
 	})
 	return gone, err
+}
+
+// dropFiles forgets the content of a version's inline files.
+func (r *Registry) dropFiles(ctx context.Context, tx *store.Tx, v versionRow) error {
+	_, err := tx.ExecContext(ctx, "UPDATE workload_versions SET files = '' WHERE kind = $1 AND id = $2 AND number = $3",
+		string(r.kind), v.id, v.Number)
+	if err != nil {
+		return fmt.Errorf("drop the files of a version: %w", err)
+	}
+	return nil
 }

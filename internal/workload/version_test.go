@@ -370,6 +370,55 @@ func testPrune(t *testing.T, f *fixture) {
 	}
 }
 
+// testInlineFiles: sent again and again, they must not fill the disk.
+func testInlineFiles(t *testing.T, f *fixture) {
+	ctx, a := t.Context(), tenant("a")
+	f.createManaged(t, a, "hello")
+	f.promote(t, "hello", 1)
+	again := func(number int64) {
+		f.update(t, a, "hello", workload.Update{Source: inline(strings.Repeat("x", 1000))})
+		if w := f.get(t, a, "hello"); w.Newest.Number != number || len(w.Source.Files["index.js"]) != 1000 {
+			t.Fatalf("the version asked for is %d, with %v", w.Newest.Number, w.Source.Files)
+		}
+	}
+	for n := int64(2); n <= 9; n++ { // one failed, the others were never begun
+		again(n)
+		if n == 5 {
+			f.advance(t, "hello", n, workload.Building)
+			must(t, f.Advance(ctx, "hello", n, workload.Failed, "broken", nil))
+		}
+	}
+	if n := f.versionsWithFiles(t); n != 2 {
+		t.Errorf("the files of %d versions are stored, want those of the first and the last", n)
+	}
+	f.promote(t, "hello", 9)
+	f.Entered("app/hello", 1, workload.Stopped, "")
+	again(10)
+	f.promote(t, "hello", 10)
+	f.Entered("app/hello", 9, workload.Stopped, "")
+	if gone, err := f.Prune(ctx, "hello", 1); err != nil || slices.Contains(gone, 9) || !slices.Contains(gone, 1) {
+		t.Errorf("pruned %v, %v", gone, err)
+	}
+	if n := f.versionsWithFiles(t); n != 2 {
+		t.Errorf("the files of %d versions are stored, want those of the current one and of the one to go back to", n)
+	}
+	for n := int64(11); n <= 130; n++ {
+		again(n)
+	}
+	if list, _, err := f.Versions(ctx, a, "hello"); err != nil || len(list) > 102 { // with the current one and the one to go back to
+		t.Errorf("%d versions are listed, %v", len(list), err)
+	}
+}
+
+// versionsWithFiles returns of how many versions the inline files are stored.
+func (f *fixture) versionsWithFiles(t testing.TB) (n int) {
+	t.Helper()
+	if err := f.db.QueryRowContext(t.Context(), "SELECT count(*) FROM workload_versions WHERE files <> ''").Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
 func testVersionQuota(t *testing.T, f *fixture) {
 	ctx, a := t.Context(), tenant("a")
 	a.Quotas.VersionBytes = 2500

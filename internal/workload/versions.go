@@ -98,14 +98,24 @@ func (r *Registry) supersede(ctx context.Context, tx *store.Tx, w *record, by in
 
 func supersededBy(number int64) string { return fmt.Sprintf("superseded by version %d", number) }
 
-// dropOldVersions removes rows that nobody needs.
+// dropOldVersions removes rows that nobody needs, those that were never begun among
+// them, and the files of versions that cannot be built any more: they count in no
+// quota.
 func (r *Registry) dropOldVersions(ctx context.Context, tx *store.Tx, w *record, newest int64) error {
 	_, err := tx.ExecContext(ctx, `
 		DELETE FROM workload_versions
-		WHERE kind = $1 AND id = $2 AND number <= $3 AND number <> $4 AND available = FALSE`,
-		string(r.kind), w.ID, newest-keepVersions, w.Current)
+		WHERE kind = $1 AND id = $2 AND number <= $3 AND number <> $4
+			AND (available = FALSE OR state = $5 AND artifact = '' AND steps = '')`,
+		string(r.kind), w.ID, newest-keepVersions, w.Current, string(Stopped))
 	if err != nil {
 		return fmt.Errorf("drop old versions: %w", err)
+	}
+	_, err = tx.ExecContext(ctx, `
+		UPDATE workload_versions SET files = ''
+		WHERE kind = $1 AND id = $2 AND files <> '' AND artifact = '' AND state NOT IN ($3, $4, $5)`,
+		string(r.kind), w.ID, string(Pending), string(Building), string(Starting))
+	if err != nil {
+		return fmt.Errorf("drop files of old versions: %w", err)
 	}
 	return nil
 }
