@@ -1,8 +1,10 @@
 package activator
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/m3o/ingress/internal/workload"
@@ -49,6 +51,8 @@ func (a *Activator) Adopt(ctx context.Context, intents []Intent) error {
 	for _, i := range intents {
 		wanted[i.Key] = i
 	}
+	// Of two of one version that which is in force comes first.
+	slices.SortStableFunc(instances, func(a, b workload.Instance) int { return cmp.Compare(a.Revision(), b.Revision()) })
 	for _, i := range instances {
 		if intent, ok := wanted[i.Key()]; ok && intent.describes(i) {
 			a.adopt(i)
@@ -61,8 +65,11 @@ func (a *Activator) Adopt(ctx context.Context, intents []Intent) error {
 	return nil
 }
 
+// describes reports whether an instance may answer for the workload. One of a
+// later revision was woken after a change that is not in force yet, or never will
+// be; one of an earlier revision was being replaced.
 func (i Intent) describes(instance workload.Instance) bool {
-	return i.State != halted && i.Version == instance.Version() && i.Revision == instance.Revision()
+	return i.State != halted && i.Version == instance.Version() && i.Revision <= instance.Revision()
 }
 
 // adopt makes an instance the one of its workload, or ends it when there is one

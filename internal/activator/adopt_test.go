@@ -18,7 +18,7 @@ func named(id string, version, revision int64) workload.Release {
 func TestAdoptTakesOverAndEndsStrays(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, w *world) {
 		good := w.leave(named("good", 3, 2))
-		stale := w.leave(named("stale", 1, 1))
+		stale := w.leave(named("stale", 1, 1)) // its restart had been committed
 		twice := w.leave(named("twice", 1, 1))
 		second := w.leave(named("twice", 1, 1))
 		stray := w.leave(named("stray", 1, 1))
@@ -49,6 +49,48 @@ func TestAdoptTakesOverAndEndsStrays(t *testing.T) {
 		}
 		if s, _ := w.Status("app/twice"); s.Addr != twice.addr {
 			t.Errorf("the status of the one that ran twice is %+v", s)
+		}
+		if w.starts() != 0 {
+			t.Errorf("%d were started", w.starts())
+		}
+	})
+}
+
+// An environment that changed, and could not be put in force or is not yet, is no
+// reason to end what answers.
+func TestAdoptKeepsWhatRunsWhenItsEnvironmentHasChanged(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, w *world) {
+		before := w.leave(named("before", 1, 1))
+		after := w.leave(named("after", 1, 2))
+		uncommitted := w.leave(named("both", 1, 2))
+		committed := w.leave(named("both", 1, 1))
+		replaced := w.leave(named("replaced", 1, 1))
+		for _, id := range []string{"before", "after", "both", "replaced"} {
+			r := named(id, 1, 2)
+			r.Settings.HealthPath = "/new"
+			w.releases.set(r)
+		}
+		w.runner.unhealthy = "/new"
+		err := w.Activator.Adopt(t.Context(), []Intent{
+			{Key: "app/before", Version: 1, Revision: 1, State: workload.Ready},
+			{Key: "app/after", Version: 1, Revision: 1, State: workload.Ready},
+			{Key: "app/both", Version: 1, Revision: 1, State: workload.Ready},
+			{Key: "app/replaced", Version: 1, Revision: 2, State: idle},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		pass(0)
+		for key, want := range map[string]*instance{"app/before": before, "app/both": committed} {
+			if s, _ := w.Status(key); s.Addr != want.addr || s.Revision != want.revision {
+				t.Errorf("the status of %s is %+v", key, s)
+			}
+		}
+		if after.ended() {
+			t.Error("one that was woken after the change was ended")
+		}
+		for _, i := range []*instance{uncommitted, replaced} {
+			<-i.Done()
 		}
 		if w.starts() != 0 {
 			t.Errorf("%d were started", w.starts())

@@ -225,6 +225,7 @@ type runner struct {
 	broken     func(workload.Release) string // why an instance ends instead of being ready
 	left       []workload.Instance           // what an earlier run left
 	portsTaken int                           // how many starts find their port taken
+	unhealthy  string                        // a health path that never answers well
 	started    []*instance
 	live       map[string]int
 	most       int // live at once of any one key
@@ -358,8 +359,21 @@ func (i *instance) Done() <-chan struct{}   { return i.done }
 func (i *instance) Exit() confine.Exit      { return i.exit }
 func (i *instance) crash(exit confine.Exit) { i.end(exit) }
 
-func (i *instance) Ready(ctx context.Context, _ string) error {
+func (i *instance) ended() bool {
+	select {
+	case <-i.done:
+		return true
+	default:
+		return false
+	}
+}
+
+func (i *instance) Ready(ctx context.Context, health string) error {
 	var booted <-chan time.Time
+	if health != "" && health == i.runner.unhealthy {
+		<-ctx.Done()
+		return errors.New("its health path did not answer well")
+	}
 	switch {
 	case i.boot > 0:
 		booted = time.After(i.boot)

@@ -64,6 +64,7 @@ func (a *Activator) newSite(e *entry, r workload.Release) *running {
 func (a *Activator) newProcess(e *entry, r workload.Release, i workload.Instance) *running {
 	n := a.newRunning(e, r)
 	n.instance, n.done, n.transport = i, i.Done(), a.NewTransport(i.Addr())
+	n.revision = i.Revision()
 	n.log = workload.RunLog(r.Dir)
 	return n
 }

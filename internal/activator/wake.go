@@ -65,7 +65,9 @@ func (a *Activator) wakeUp(ctx context.Context, e *entry, w *wake, adopted workl
 		a.unknown(e, w, adopted, err)
 		return
 	}
-	if adopted != nil && (adopted.Version() != release.Version || adopted.Revision() != release.Revision) {
+	// One with an older environment runs on: to start it anew is a deploy's work, which
+	// does so beside it, and may have tried in vain.
+	if adopted != nil && adopted.Version() != release.Version {
 		a.end(adopted)
 		adopted = nil
 	}
@@ -187,7 +189,11 @@ func (a *Activator) launch(ctx context.Context, r workload.Release, i workload.I
 				return nil, err
 			}
 		}
-		err := ready(ctx, i, r.Settings.HealthPath)
+		health := r.Settings.HealthPath
+		if i.Revision() != r.Revision {
+			health = "" // the path may be what has changed since it was started
+		}
+		err := ready(ctx, i, health)
 		if !errors.Is(err, workload.ErrPortTaken) || try == portTries {
 			return i, err
 		}
