@@ -167,8 +167,9 @@ func (s *adminServer) leave() {
 
 // close ends all that is left, also where nothing was served yet.
 func (s *adminServer) close() error {
-	_ = s.listener.Close() // leave, or the server, may have done so
-	return s.http.Close()
+	err := s.http.Close()  // first, so that serve sees an end and no failure
+	_ = s.listener.Close() // the server, or leave, may have done so
+	return err
 }
 
 // listenSocket opens the control socket for its owner alone. A socket left by a

@@ -243,6 +243,19 @@ func TestTheAdminListenerTellsNoSecrets(t *testing.T) {
 	}
 }
 
+func TestAnEndThatWasAskedForIsNoFailure(t *testing.T) {
+	i := startIngress(t)
+	res, err := http.Get("http://" + i.admin + "/readyz") // so that it serves there
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	i.stop()
+	if _, stderr := i.output(); !strings.Contains(stderr, `"draining"`) || strings.Contains(stderr, `"level":"ERROR"`) {
+		t.Errorf("the log of an end that was asked for:\n%s", stderr)
+	}
+}
+
 func TestARequestInFlightAndAWebSocketOutliveSIGTERM(t *testing.T) {
 	for _, transport := range []string{"std", "own"} {
 		t.Run(transport, func(t *testing.T) { outliveSIGTERM(t, "--upstream-transport", transport) })
