@@ -104,7 +104,7 @@ func (cmd *appRollbackCmd) Run(ctx context.Context, c *client) error {
 	newest := res.GetService().GetNewest()
 	switch {
 	case newest != nil && !cmd.Detach:
-		return c.follow(ctx, target{"app", cmd.Name}, newest.GetNumber(), cmd.followFlags)
+		return c.follow(ctx, target{"app", cmd.Name}, newest.GetNumber(), cmd.followFlags, asSteps(newest.GetSteps())...)
 	case c.json:
 		return c.printJSON(reply)
 	}

@@ -54,11 +54,15 @@ type standing struct {
 }
 
 func standingOf[S step](url string, current int64, newest deployed, steps []S, reply json.RawMessage) standing {
-	at := standing{url: url, current: current, newest: newest, reply: reply}
+	return standing{url: url, current: current, newest: newest, steps: asSteps(steps), reply: reply}
+}
+
+func asSteps[S step](steps []S) []step {
+	all := make([]step, 0, len(steps))
 	for _, s := range steps {
-		at.steps = append(at.steps, s)
+		all = append(all, s)
 	}
-	return at
+	return all
 }
 
 func (s standing) number() int64 {
@@ -107,9 +111,15 @@ func functionStanding(f *functionpb.Func, reply json.RawMessage) standing {
 // follow shows the steps of a version's deploy until it is over: the URL when it
 // succeeded, and otherwise an error that says why, after the end of its log. The
 // deploy does not need to be followed, so an interruption leaves it alone.
-func (c *client) follow(ctx context.Context, w target, number int64, flags followFlags) error {
+//
+// The steps in earlier are those of another deploy of the version, which are not
+// shown.
+func (c *client) follow(ctx context.Context, w target, number int64, flags followFlags, earlier ...step) error {
 	show := newProgress(c)
 	defer show.end()
+	for _, s := range earlier {
+		show.told[stepKey(s)] = s.GetTook() != ""
+	}
 	log := &tail{client: c, of: w, kind: "build", version: number, shown: flags.Verbose && !c.json}
 	pause := deployFirst
 	timer := time.NewTimer(pause)

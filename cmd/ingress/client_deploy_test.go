@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -105,7 +106,10 @@ func (d *deployer) deploy(ctx context.Context, job workload.Job) {
 	case err == nil && fault != "":
 		err = d.registry.Advance(ctx, job.ID, number, workload.Failed, fault, nil)
 	case err == nil:
-		err = errors.Join(d.registry.Advance(ctx, job.ID, number, workload.Starting, "", nil), d.registry.Promoted(ctx, job.ID, number, job.Revision))
+		start := workload.Step{Name: "start", Started: time.Now(), Took: 20 * time.Millisecond}
+		err = errors.Join(d.registry.Advance(ctx, job.ID, number, workload.Starting, "", func(v *workload.Version) {
+			v.Steps = append(slices.DeleteFunc(v.Steps, func(s workload.Step) bool { return s.Name == "start" }), start)
+		}), d.registry.Promoted(ctx, job.ID, number, job.Revision))
 	}
 	if err != nil && ctx.Err() == nil {
 		d.t.Error(err)
@@ -180,6 +184,16 @@ func TestRunUploadsAFolderAndFollowsItsDeploy(t *testing.T) {
 	}
 }
 
+func TestOneFileIsCountedAsOne(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "index.html"), []byte("<h1>hello</h1>"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := newDeployer(t).asAlice("app", "run", "shop", "--dir", dir); got.code != 0 || !strings.Contains(got.stderr, " 1 file, ") {
+		t.Errorf("%+v", got)
+	}
+}
+
 func TestADeployThatFailsShowsWhyAndTheEndOfItsLog(t *testing.T) {
 	d := newDeployer(t, "", "go build: exit status 1")
 	if got := d.asAlice("app", "run", "shop", "--repo", "https://example.com/shop"); got.code != 0 {
@@ -202,8 +216,10 @@ func TestADeployThatFailsShowsWhyAndTheEndOfItsLog(t *testing.T) {
 	if got := d.asAlice("app", "update", "shop"); got.code != 0 || !strings.Contains(got.stderr, "version 3 answers") {
 		t.Errorf("%+v", got)
 	}
-	if got := d.asAlice("app", "rollback", "shop", "1"); got.code != 0 || !strings.Contains(got.stderr, "version 1 answers") {
-		t.Errorf("%+v", got)
+	// Its fetch and its build are not those of today.
+	got = d.asAlice("app", "rollback", "shop", "1")
+	if lost := missing(got.stderr, "start       20ms\n", "version 1 answers"); got.code != 0 || lost != "" || strings.Count(got.stderr, "\n") != 2 {
+		t.Errorf("no %q in %+v", lost, got)
 	}
 	if got := d.asAlice("app", "rollback", "shop", "9"); got.code != 1 || !strings.Contains(got.stderr, "there is no such version") {
 		t.Errorf("%+v", got)

@@ -233,7 +233,7 @@ func (cmd *functionRollbackCmd) Run(ctx context.Context, c *client) error {
 	newest := res.GetFunction().GetNewest()
 	switch {
 	case newest != nil && !cmd.Detach:
-		return c.follow(ctx, target{"function", cmd.Name}, newest.GetNumber(), cmd.followFlags)
+		return c.follow(ctx, target{"function", cmd.Name}, newest.GetNumber(), cmd.followFlags, asSteps(newest.GetSteps())...)
 	case c.json:
 		return c.printJSON(reply)
 	}

@@ -16,12 +16,12 @@ type progress struct {
 	out   io.Writer // nil to show nothing
 	live  bool
 	began time.Time
-	done  int  // steps that have a line
-	open  bool // there is a line to write over
+	told  map[string]bool // steps that need no line any more, by stepKey
+	open  bool            // there is a line to write over
 }
 
 func newProgress(c *client) *progress {
-	p := &progress{began: time.Now()}
+	p := &progress{began: time.Now(), told: map[string]bool{}}
 	if c.json {
 		return p
 	}
@@ -33,9 +33,11 @@ func newProgress(c *client) *progress {
 
 // steps shows what is new among the steps of a version.
 func (p *progress) steps(all []step) {
-	for i := p.done; i < len(all); i++ {
-		s := all[i]
-		if s.GetTook() == "" {
+	for _, s := range all {
+		switch {
+		case p.told[stepKey(s)]:
+			continue
+		case s.GetTook() == "":
 			p.running(s.GetName(), s.GetStarted())
 			return
 		}
@@ -44,9 +46,13 @@ func (p *progress) steps(all []step) {
 			took = 0 // a platform that writes it in another way
 		}
 		p.step(s.GetName(), took, s.GetDetail())
-		p.done = i + 1
+		p.told[stepKey(s)] = true
 	}
 }
+
+// stepKey tells a step from those of the same name at another time: a version that
+// is started again has another start.
+func stepKey(s step) string { return s.GetName() + " " + s.GetStarted() }
 
 // step writes the line of a step that has ended.
 func (p *progress) step(name string, took time.Duration, detail string) {

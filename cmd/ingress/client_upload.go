@@ -50,7 +50,7 @@ func (c *client) upload(ctx context.Context, service, dir string, show *progress
 	case err != nil:
 		return "", tooLarge(dir, c.explain(ctx, err))
 	}
-	show.step("upload", time.Since(began), fmt.Sprintf("%d files, %s", packing.files, size(res.GetSize())))
+	show.step("upload", time.Since(began), fmt.Sprintf("%s, %s", files(packing.files), size(res.GetSize())))
 	for _, skipped := range packing.skipped {
 		c.say("not uploaded: %s", skipped)
 	}
@@ -66,6 +66,14 @@ func tooLarge(dir string, err error) error {
 			"; whoever operates the ingress can allow more with --max-source-bytes."
 	}
 	return err
+}
+
+// files writes a number of files for people.
+func files(n int64) string {
+	if n == 1 {
+		return "1 file"
+	}
+	return fmt.Sprintf("%d files", n)
 }
 
 // size writes a number of bytes for people.
