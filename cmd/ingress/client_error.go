@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -46,8 +47,8 @@ func reportError(w io.Writer, command string, err error) {
 	if errors.As(err, &parse) && command == "" {
 		command = commandName(parse.Context)
 	}
-	if mistyped(parse) {
-		command, err = "", usagef("there is no command %s", parse.Context.Args[0])
+	if name, ok := mistyped(parse); ok {
+		command, err = "", usagef("there is no command %s", name)
 	}
 	sentence, hint := "ingress: ", hintFor(command, err)
 	if command != "" {
@@ -60,14 +61,15 @@ func reportError(w io.Writer, command string, err error) {
 	}
 }
 
-// mistyped reports whether what stands first is no command, so that the parser
-// took it for an argument of the default one, which takes none.
-func mistyped(parse *kong.ParseError) bool {
-	if parse == nil || len(parse.Context.Args) == 0 {
-		return false
+// mistyped returns what stands where a command should and is none, so that the
+// parser took it for an argument of the default one, which takes none.
+func mistyped(parse *kong.ParseError) (name string, ok bool) {
+	if parse == nil || commandName(parse.Context) != "serve" || slices.Contains(parse.Context.Args, "serve") {
+		return "", false
 	}
-	first := parse.Context.Args[0]
-	return strings.HasPrefix(parse.Error(), "unexpected argument "+first) && !strings.HasPrefix(first, "-")
+	rest, ok := strings.CutPrefix(parse.Error(), "unexpected argument ")
+	name, _, _ = strings.Cut(rest, ",") // a suggestion may follow
+	return name, ok
 }
 
 func hintFor(command string, err error) string {
@@ -110,7 +112,7 @@ func (c *client) explain(ctx context.Context, err error) error {
 	case errors.Is(ctx.Err(), context.Canceled):
 		return &problem{text: "interrupted", cause: err}
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return &problem{text: at + " refused the connection", hint: "Is it running? Start it with: ingress serve", cause: err}
+		return &problem{text: at + " refused the connection", hint: "Is it running? Start it with: ingress serve. If it listens elsewhere, say where with --address.", cause: err}
 	case errors.As(err, &dns):
 		return &problem{text: "no such host as " + dns.Name, hint: "Check --address and INGRESS_ADDRESS.", cause: err}
 	case errors.Is(err, context.DeadlineExceeded):
@@ -139,10 +141,22 @@ func answer(at string, e *api.Error) string {
 	return text
 }
 
+// terse has what to do about answers whose words are the original platform's, for
+// clients that compare them, and do not say it. All others do.
+func terse() map[string]string {
+	return map[string]string{
+		"invalidate name format": "A name has 3 to 54 characters, lower-case letters and digits alone.",
+		"name already reserved":  "Somebody else has it, or the platform itself. Choose another.",
+		"invalid git repo": "An address is such as github.com/owner/repository, https://… or git@host:path, without a password in it. " +
+			"A folder of this machine goes with --dir.",
+		"invalid runtime": "Name its language with --runtime; those there are: ingress function runtimes",
+	}
+}
+
 // advice says what to do about an error of the API, when we know.
 func (c *client) advice(e *api.Error) string {
 	if e.ID != "v1" && e.ID != "v1.blocked" {
-		return "" // The method's own answer, which says what it needs; the key was good.
+		return terse()[e.Detail] // The method's own answer; the key was good.
 	}
 	switch e.Code {
 	case http.StatusUnauthorized:

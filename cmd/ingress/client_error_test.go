@@ -26,6 +26,8 @@ func TestErrorsAreOneSentenceAndAHint(t *testing.T) {
 			"ingress: url create: Too Many Requests (429 v1.blocked)\nThe key is over its rate limit. Wait a few seconds and try again.\n"},
 		"an error that is a 200": {200, `{"id":"url.create","code":500,"detail":"broken","status":"Internal Server Error"}`,
 			"ingress: url create: broken (500 url.create)\n"},
+		"the original's words": {400, `{"id":"app.run","code":400,"detail":"invalidate name format","status":"Bad Request"}`,
+			"ingress: url create: invalidate name format (400 app.run)\nA name has 3 to 54 characters, lower-case letters and digits alone.\n"},
 		"commands to the terminal": {400, `{"id":"url.create","code":400,"detail":"\u001b[2Jgone\u009b1m\u202e\n","status":"Bad Request"}`,
 			"ingress: url create: \\x1b[2Jgone\\u009b1m\\u202e\\n (400 url.create)\n"},
 	} {
@@ -85,6 +87,9 @@ func TestAMistypedCommandIsNoArgumentOfServe(t *testing.T) {
 			t.Errorf("%s: %d, %q, %q", name, code, stdout, stderr)
 		}
 	}
+	if _, stderr, _ := runMain(t, "--address", "http://localhost:1", "nosuch", "list"); !strings.HasPrefix(stderr, "ingress: there is no command nosuch\n") {
+		t.Errorf("behind a flag: %q", stderr)
+	}
 	if _, stderr, code := runMain(t, "serve", "nosuch"); code != 1 || !strings.HasPrefix(stderr, "ingress: serve: unexpected argument nosuch\n") {
 		t.Errorf("%d, %q", code, stderr)
 	}
@@ -108,7 +113,7 @@ func TestNobodyListens(t *testing.T) {
 	listener.Close()
 	for _, args := range [][]string{{"url", "list"}, {"helloworld", "stream"}, {"tenant", "quotas", "acme"}, {"function", "call", "f"}} {
 		got := withKey().run(t, append(args, "--address", address)...)
-		want := "ingress: " + args[0] + " " + args[1] + ": " + address + " refused the connection\nIs it running? Start it with: ingress serve\n"
+		want := "ingress: " + args[0] + " " + args[1] + ": " + address + " refused the connection\nIs it running? Start it with: ingress serve. If it listens elsewhere, say where with --address.\n"
 		if got != (outcome{"", want, 1}) {
 			t.Errorf("%q: %+v", args, got)
 		}
