@@ -42,7 +42,7 @@ func (c *client) printApp(app *apppb.Service) error {
 	return c.printProperties([]property{
 		{"ID", app.GetId()},
 		{"NAME", app.GetName()},
-		{"STATUS", app.GetStatus()},
+		{"STATUS", oneLine(app.GetStatus())},
 		{"URL", app.GetUrl()},
 		{"BACKEND", app.GetBackend()},
 		{"REPO", app.GetRepo()},
@@ -53,7 +53,7 @@ func (c *client) printApp(app *apppb.Service) error {
 		{"VERSION", number(app.GetVersion())},
 		{"COMMIT", app.GetCommit()},
 		{"STATE", app.GetState()},
-		{"REASON", app.GetReason()},
+		{"REASON", oneLine(app.GetReason())},
 		{"HEALTH PATH", app.GetHealthPath()},
 		{"IDLE TIMEOUT", app.GetIdleTimeout()},
 		{"CONCURRENCY", number(int64(app.GetConcurrency()))},
@@ -73,7 +73,7 @@ func (cmd *appListCmd) Run(ctx context.Context, c *client) error {
 	return c.do(ctx, "app", "List", &apppb.ListRequest{}, res, func() error {
 		apps := &table{header: []string{"NAME", "STATUS", "URL", "SOURCE", "REGION", "UPDATED"}}
 		for _, app := range res.Services {
-			apps.add(app.Name, app.Status, app.Url, comesFrom(app.Backend, app.Repo, app.GetNewest().GetSource()), app.Region, c.stamp(app.Updated))
+			apps.add(app.Name, word(app.Status), app.Url, comesFrom(app.Backend, app.Repo, app.GetNewest().GetSource()), app.Region, c.stamp(app.Updated))
 		}
 		return c.printTable(apps, "no apps yet; make one with: ingress app run NAME --dir .")
 	})

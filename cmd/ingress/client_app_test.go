@@ -41,6 +41,18 @@ func TestAppCommands(t *testing.T) {
 				"shop  Running  http://shop-1a2b3c4d.app.localhost:8080  http://127.0.0.1:3000  local   2026-11-22 19:03:36\n",
 		},
 		{
+			args: []string{"app", "list"}, path: "/v1/app/List", body: `{}`,
+			reply: `{"services":[{"name":"bad","status":"DeploymentError: it exited; it printed last:\none\ntwo","url":"http://bad.m3o.app","region":"local"}]}`,
+			stdout: "" +
+				"NAME  STATUS           URL                 SOURCE  REGION  UPDATED\n" +
+				"bad   DeploymentError  http://bad.m3o.app  -       local   -\n",
+		},
+		{
+			args: []string{"app", "status", "bad"}, path: "/v1/app/Status", body: `{"name":"bad"}`,
+			reply:  `{"service":{"status":"DeploymentError: it printed last:\none\r\ntwo","state":"failed","reason":"it printed last:\none\r\ntwo"}}`,
+			stdout: "DeploymentError: it printed last: one two\nSTATE   failed\nREASON  it printed last: one two\n",
+		},
+		{
 			args: []string{"app", "list"}, path: "/v1/app/List", body: `{}`, reply: `{"services":[]}`,
 			stderr: "no apps yet; make one with: ingress app run NAME --dir .\n",
 		},

@@ -18,11 +18,11 @@ func (cmd *appStatusCmd) Run(ctx context.Context, c *client) error {
 	res := &apppb.StatusResponse{}
 	return c.do(ctx, "app", "Status", &apppb.StatusRequest{Name: cmd.Name}, res, func() error {
 		app := res.GetService()
-		if err := c.printLine(app.GetStatus()); err != nil {
+		if err := c.printLine(oneLine(app.GetStatus())); err != nil {
 			return err
 		}
 		properties := []property{
-			{"STATE", app.GetState()}, {"REASON", app.GetReason()}, {"VERSION", number(app.GetVersion())},
+			{"STATE", app.GetState()}, {"REASON", oneLine(app.GetReason())}, {"VERSION", number(app.GetVersion())},
 		}
 		if newest := app.GetNewest(); newest != nil && newest.GetNumber() != app.GetVersion() {
 			properties = append(properties, property{"NEWEST", count(newest.GetNumber()) + ", " + newest.GetState()})
@@ -65,7 +65,7 @@ func printVersions[V listed](c *client, versions []V, empty string) error {
 			bytes = size(v.GetSize())
 		}
 		shown.add(count(v.GetNumber()), v.GetState(), yesNo(v.GetCurrent()), yesNo(v.GetAvailable()), v.GetSource(), v.GetBranch(),
-			v.GetCommit()[:min(len(v.GetCommit()), 12)], bytes, c.stamp(v.GetCreated()), v.GetReason())
+			v.GetCommit()[:min(len(v.GetCommit()), 12)], bytes, c.stamp(v.GetCreated()), oneLine(v.GetReason()))
 	}
 	return c.printTable(shown, empty)
 }

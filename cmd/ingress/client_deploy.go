@@ -196,7 +196,7 @@ func (c *client) finished(ctx context.Context, w target, number int64, at standi
 	if err := log.failed(ctx, at); err != nil {
 		c.say("its log cannot be read: %v", err)
 	}
-	reason := at.newest.GetReason()
+	reason := oneLine(at.newest.GetReason())
 	if reason == "" {
 		reason = at.newest.GetState()
 	}

@@ -50,7 +50,7 @@ func (c *client) printFunction(f *functionpb.Func) error {
 	return c.printProperties([]property{
 		{"ID", f.GetId()},
 		{"NAME", f.GetName()},
-		{"STATUS", f.GetStatus()},
+		{"STATUS", oneLine(f.GetStatus())},
 		{"URL", f.GetUrl()},
 		{"SOURCE", comesFrom(f.GetBackend(), f.GetRepo(), cmp.Or(inline(f.GetSource()), f.GetNewest().GetSource()))},
 		{"BRANCH", f.GetBranch()},
@@ -61,7 +61,7 @@ func (c *client) printFunction(f *functionpb.Func) error {
 		{"VERSION", number(f.GetVersion())},
 		{"COMMIT", f.GetCommit()},
 		{"STATE", f.GetState()},
-		{"REASON", f.GetReason()},
+		{"REASON", oneLine(f.GetReason())},
 		{"FILES", names(f.GetFiles())},
 		{"IDLE TIMEOUT", f.GetIdleTimeout()},
 		{"CONCURRENCY", number(int64(f.GetConcurrency()))},
@@ -126,7 +126,7 @@ func (cmd *functionListCmd) Run(ctx context.Context, c *client) error {
 	return c.do(ctx, "function", "List", &functionpb.ListRequest{}, res, func() error {
 		functions := &table{header: []string{"NAME", "STATUS", "URL", "SOURCE", "RUNTIME", "REGION", "UPDATED"}}
 		for _, f := range res.Functions {
-			functions.add(f.Name, f.Status, f.Url, comesFrom(f.Backend, f.Repo, cmp.Or(inline(f.Source), f.GetNewest().GetSource())), f.Runtime, f.Region, c.stamp(f.Updated))
+			functions.add(f.Name, word(f.Status), f.Url, comesFrom(f.Backend, f.Repo, cmp.Or(inline(f.Source), f.GetNewest().GetSource())), f.Runtime, f.Region, c.stamp(f.Updated))
 		}
 		return c.printTable(functions, "no functions yet; make one with: ingress function deploy NAME --source FILE")
 	})

@@ -163,6 +163,19 @@ func pairs(of map[string]string) string {
 	return strings.Join(shown, ", ")
 }
 
+// oneLine puts a reason on one line, which may quote what a program or a compiler
+// printed on several.
+func oneLine(reason string) string {
+	return strings.Join(strings.FieldsFunc(reason, func(r rune) bool { return r == '\n' || r == '\r' }), " ")
+}
+
+// word is a status without its reason, for lists of which one row must not make all
+// others wide.
+func word(status string) string {
+	word, _, _ := strings.Cut(status, ": ")
+	return word
+}
+
 func count(n int64) string { return strconv.FormatInt(n, 10) }
 
 func yesNo(b bool) string {
