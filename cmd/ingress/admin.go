@@ -61,7 +61,7 @@ func controlHandler(s *settings, e *edge.Edge, c *certs.Manager, upgrades chan<-
 			writeControl(w, nil, fmt.Errorf("the URL to explain %w", err))
 			return
 		}
-		writeControl(w, e.Explain(u), nil)
+		writeControl(w, e.Explain(r.Context(), u), nil)
 	})
 	mux.HandleFunc("POST /upgrade", func(w http.ResponseWriter, r *http.Request) {
 		request := upgradeRequest{answer: make(chan upgradeAnswer, 1), told: make(chan struct{})}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/m3o/ingress/internal/activator"
 	"github.com/m3o/ingress/internal/adapter"
+	"github.com/m3o/ingress/internal/api"
 	"github.com/m3o/ingress/internal/builder"
 	"github.com/m3o/ingress/internal/confine"
 	"github.com/m3o/ingress/internal/deploy"
@@ -351,12 +352,44 @@ func (w *engine) Entered(key string, version int64, state workload.State, reason
 	}
 }
 
-// describe says in a sentence what a workload is doing.
-func (w *engine) describe(key string) string {
+// describe says in a sentence what a workload is doing, and why it would answer
+// nobody.
+func (w *engine) describe(ctx context.Context, kind edge.Kind, id string) (sentence string, reason edge.Reason) {
+	key := string(kind) + "/" + id
 	s, known := w.activator.Status(key)
-	if !known {
-		return "it sleeps, and is started by the next request"
+	if !known || s.Version == 0 {
+		return w.describeStored(ctx, key)
 	}
+	if s.State == workload.CrashLooping {
+		reason = edge.ReasonCrashLooping
+	}
+	return statusSentence(s), reason
+}
+
+// describeStored is about a workload of which nothing runs.
+func (w *engine) describeStored(ctx context.Context, key string) (sentence string, reason edge.Reason) {
+	registry, id, err := w.registry(key)
+	if err != nil {
+		return "", ""
+	}
+	b, err := registry.Backend(ctx, id)
+	switch {
+	case api.IsNotFound(err), err == nil && !b.Managed:
+		return "", ""
+	case err == nil:
+		_, err = w.Current(ctx, key)
+	}
+	var unready *activator.Unready
+	switch {
+	case errors.As(err, &unready):
+		return unready.Error(), edgeReason(unready.Reason)
+	case err != nil:
+		return "it cannot be told: " + err.Error(), ""
+	}
+	return "it sleeps, and is started by the next request", ""
+}
+
+func statusSentence(s activator.Status) string {
 	text := fmt.Sprintf("version %d is %s", s.Version, s.State)
 	if s.Addr.IsValid() {
 		text += fmt.Sprintf(" at %v since %s", s.Addr, s.Started.Format(time.DateTime))

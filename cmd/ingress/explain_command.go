@@ -39,7 +39,7 @@ func (c *explainCmd) Run(p *program) error {
 	}
 	_, err = fmt.Fprint(p.stdout, propertyLines([]property{
 		{"HOST", x.Host}, {"ROUTE", x.Route}, {"ID", x.ID}, {"REMEMBERED", remembered},
-		{"LEADS TO", x.Leads}, {"BACKEND", x.Backend}, {"ANSWER", x.Answer},
+		{"LEADS TO", x.Leads}, {"BACKEND", oneLine(x.Backend)}, {"ANSWER", x.Answer},
 	}))
 	return err
 }

@@ -37,6 +37,18 @@ func TestExplainSaysWhatWouldBecomeOfAURL(t *testing.T) {
 	if out := explain("pages.app.localhost"); !strings.Contains(out, "BACKEND     version 1 is ready") || !strings.Contains(out, "LEADS TO    app/pages\n") {
 		t.Errorf("an app that runs here:\n%s", out)
 	}
+	if err := os.WriteFile(filepath.Join(site, "go.mod"), []byte("no module\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, stderr, code := i.run(nil, "app", "run", "broken", "--dir", site); code != 1 {
+		t.Fatalf("it was deployed: %s", stderr)
+	}
+	for _, when := range []string{"before a visit", "after a visit"} {
+		if out := explain("broken.app.localhost"); !strings.Contains(out, "BACKEND     it could not be deployed: ") || !strings.Contains(out, "ANSWER      503 deploy_failed\n") {
+			t.Errorf("an app that could not be deployed, %s:\n%s", when, out)
+		}
+		i.get(appURL("broken", "/"))
+	}
 	if out := explain("http://example.com/"); !strings.Contains(out, "ANSWER  404 unknown_host") {
 		t.Errorf("a host nobody serves:\n%s", out)
 	}

@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -64,9 +65,10 @@ type Config struct {
 	// Secure redirects plain requests to TLS. Nil means that there is no TLS here.
 	Secure *Secure
 
-	// Describe says in a sentence how a Managed backend is, for Explain; nil says
-	// nothing.
-	Describe func(key string) string
+	// Describe says in a sentence how a Managed backend is, for Explain, and the
+	// reason for which it would answer nobody, if there is one. Both are empty for
+	// what is none; nil says nothing.
+	Describe func(ctx context.Context, kind Kind, id string) (sentence string, reason Reason)
 
 	// Tracing is of requests. Nil traces none.
 	Tracing *Tracing

@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -34,9 +35,9 @@ type Explanation struct {
 	Answer string `json:"answer"`
 }
 
-// Explain returns what would become of a GET of a URL. It asks the platform
-// nothing and changes nothing.
-func (e *Edge) Explain(u *url.URL) Explanation {
+// Explain returns what would become of a GET of a URL. It looks no id up and
+// changes nothing.
+func (e *Edge) Explain(ctx context.Context, u *url.URL) Explanation {
 	var x Explanation
 	if name, err := normaliseHost(u.Host); err == nil {
 		x.Host = name
@@ -45,9 +46,9 @@ func (e *Edge) Explain(u *url.URL) Explanation {
 	x.Route = m.kind.String()
 	switch m.kind {
 	case routeApp:
-		e.explainTenant(&x, e.apps, m.id, unknownApp())
+		e.explainTenant(ctx, &x, App, m.id, unknownApp())
 	case routeFunction:
-		e.explainTenant(&x, e.functions, m.id, unknownFunction())
+		e.explainTenant(ctx, &x, Function, m.id, unknownFunction())
 	case routeLink:
 		x.ID = m.id
 		destination, memory := e.links.peek(m.id)
@@ -71,21 +72,26 @@ func (e *Edge) Explain(u *url.URL) Explanation {
 	return x
 }
 
-// explainTenant is about an app or a function.
-func (e *Edge) explainTenant(x *Explanation, cache *resolveCache[Backend], id string, unknown *failure) {
+// explainTenant is about an app or a function. One that runs here forgets with each
+// change of its state where it leads, and is described all the same: that is when
+// it is asked about.
+func (e *Edge) explainTenant(ctx context.Context, x *Explanation, kind Kind, id string, unknown *failure) {
 	x.ID = id
+	cache := e.apps
+	if kind == Function {
+		cache = e.functions
+	}
 	backend, memory := cache.peek(id)
 	x.explainMemory(memory, unknown, "the backend")
-	switch {
-	case memory.known == knownFresh || memory.known == knownStale:
-	default:
-		return
-	}
-	if backend.Origin == Managed {
+	switch known := memory.known == knownFresh || memory.known == knownStale; {
+	case known && backend.Origin == Managed:
 		x.Leads = backend.Key
-		if e.config.Describe != nil {
-			x.Backend = e.config.Describe(backend.Key)
-		}
+		e.explainManaged(ctx, x, kind)
+		return
+	case memory.known == knownNot:
+		e.explainManaged(ctx, x, kind)
+		return
+	case !known:
 		return
 	}
 	x.Leads = backend.URL.String()
@@ -94,6 +100,21 @@ func (e *Edge) explainTenant(x *Explanation, cache *resolveCache[Backend], id st
 		if x.Backend, refused = e.guards.describe(backend.URL.Host); refused != nil {
 			x.Answer = ownAnswer(refused)
 		}
+	}
+}
+
+// explainManaged is about what runs here.
+func (e *Edge) explainManaged(ctx context.Context, x *Explanation, kind Kind) {
+	if e.config.Describe == nil {
+		return
+	}
+	sentence, reason := e.config.Describe(ctx, kind, x.ID)
+	x.Backend = sentence
+	switch {
+	case reason != "":
+		x.Answer = ownAnswer(unreadyText(reason))
+	case sentence != "":
+		x.Answer = "the backend"
 	}
 }
 

@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -18,7 +19,7 @@ func TestExplainTellsWithoutAsking(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return r.edge.Explain(u)
+		return r.edge.Explain(t.Context(), u)
 	}
 	for _, test := range []struct {
 		address string
@@ -39,7 +40,7 @@ func TestExplainTellsWithoutAsking(t *testing.T) {
 			u = &url.URL{Host: "a b", Path: "/"}
 			test.want.Route = "bad_host"
 		}
-		if got := r.edge.Explain(u); got != test.want {
+		if got := r.edge.Explain(t.Context(), u); got != test.want {
 			t.Errorf("%s: %+v, want %+v", test.address, got, test.want)
 		}
 	}
@@ -58,7 +59,15 @@ func TestExplainTellsHowTheBackendIs(t *testing.T) {
 	clock := newClock()
 	r := newRig(t, nil, func(c *Config) {
 		c.Now = clock.now
-		c.Describe = func(key string) string { return key + " sleeps" }
+		c.Describe = func(_ context.Context, kind Kind, id string) (string, Reason) {
+			switch id {
+			case "ours":
+				return string(kind) + "/" + id + " sleeps", ""
+			case "crashes":
+				return "it ends", ReasonCrashLooping
+			}
+			return "", ""
+		}
 	})
 	inside, leave := make(chan struct{}), make(chan struct{})
 	r.backends["slow"] = backend(t, func(http.ResponseWriter, *http.Request) {
@@ -69,7 +78,7 @@ func TestExplainTellsHowTheBackendIs(t *testing.T) {
 	r.backends["gone"] = Backend{Key: "gone", URL: *urlOf(t, gone.URL), Origin: Remote}
 	gone.Close()
 	r.backends["ours"] = Backend{Key: "app/ours", Origin: Managed}
-	explain := func(id string) Explanation { return r.edge.Explain(urlOf(t, "http://"+id+".app.test/")) }
+	explain := func(id string) Explanation { return r.edge.Explain(t.Context(), urlOf(t, "http://"+id+".app.test/")) }
 
 	answered := make(chan struct{})
 	go func() {
@@ -93,7 +102,13 @@ func TestExplainTellsHowTheBackendIs(t *testing.T) {
 		t.Errorf("a backend that is gone: %+v", x)
 	}
 	r.get("ours.app.test/") // there is no activator, but the id is known then
-	if x := explain("ours"); x.Backend != "app/ours sleeps" || x.Leads != "app/ours" {
+	if x := explain("ours"); x.Backend != "app/ours sleeps" || x.Leads != "app/ours" || x.Answer != "the backend" {
 		t.Errorf("what runs here: %+v", x)
+	}
+	if x := explain("crashes"); x.Known != "no" || x.Backend != "it ends" || x.Answer != "503 crash_looping" {
+		t.Errorf("what runs here, and is not remembered: %+v", x)
+	}
+	if x := explain("nosuch"); x.Backend != "" || x.Answer != "the backend, if the platform knows it" {
+		t.Errorf("what nobody knows: %+v", x)
 	}
 }
