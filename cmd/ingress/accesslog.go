@@ -38,8 +38,20 @@ func (c *config) validateAccessLog() error {
 	return nil
 }
 
-// openAccessLog returns where a line for each request goes. Lines in a file, or on standard output, are always JSON,
-// and are written whatever --log-level is.
+// checkAccessLog refuses a file that cannot be made, before there is any state. One in
+// the data directory can be, although that may not be there yet.
+func (c *config) checkAccessLog() error {
+	file, ok := c.accessLogFile()
+	if folder := filepath.Dir(file); ok && folder != filepath.Clean(c.DataDir) {
+		if _, err := os.Stat(folder); err != nil {
+			return fmt.Errorf("--access-log: %w", err)
+		}
+	}
+	return nil
+}
+
+// openAccessLog returns where a line for each request goes. Lines in a file, or on
+// standard output, are always JSON, and are written whatever --log-level is.
 func (s *server) openAccessLog() (*slog.Logger, error) {
 	file, ok := s.config.accessLogFile()
 	switch {

@@ -80,6 +80,9 @@ func (s *server) checkPlatform() error {
 // openEmbedded takes the data directory, opens the store and makes the services.
 func (s *server) openEmbedded(ctx context.Context) error {
 	if err := s.lockDir(); err != nil {
+		if errors.Is(err, store.ErrDirInUse) {
+			err = fmt.Errorf("%w; stop that one or give another directory", err)
+		}
 		return fmt.Errorf("--data-dir: %w", err)
 	}
 	s.onClose(s.lock.Close)

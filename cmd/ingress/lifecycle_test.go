@@ -88,6 +88,7 @@ func TestABadStartSaysWhichFieldAndValue(t *testing.T) {
 		{"a bad secret key", []string{"INGRESS_SECRET_KEY=abc"}, nil, []string{"INGRESS_SECRET_KEY"}},
 		{"a redirect host that is a URL", nil, []string{"--verify-redirect-hosts", "https://x/"}, []string{"verify-redirect-hosts", "https://x/"}},
 		{"an SMTP URL that is none", nil, []string{"--smtp-url", "foo", "--mail-from", "a@b.example"}, []string{"smtp-url", "foo"}},
+		{"an access log in no folder", nil, []string{"--access-log", badFile + ".not/log"}, []string{"--access-log", badFile + ".not"}},
 		{"an unknown flag", nil, []string{"--lissen", "x"}, []string{"--lissen", "--help"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -121,7 +122,7 @@ func TestOneProcessPerDataDirectory(t *testing.T) {
 	if err := second.wait(); err == nil {
 		t.Fatal("a second process started")
 	}
-	if _, stderr := second.output(); !strings.Contains(stderr, i.dir) || !strings.Contains(stderr, "in use by another process") {
+	if _, stderr := second.output(); !strings.Contains(stderr, i.dir) || !strings.Contains(stderr, "in use by another process; stop that one or give another directory") {
 		t.Errorf("it says %s", stderr)
 	}
 	i.mustCall("helloworld/call", `{}`)

@@ -243,7 +243,7 @@ func (s *server) check() error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(checkAddresses(given), edge.CheckRedirectHosts(s.config.VerifyRedirectTo)); err != nil {
+	if err := errors.Join(checkAddresses(given), edge.CheckRedirectHosts(s.config.VerifyRedirectTo), s.config.checkAccessLog()); err != nil {
 		return err
 	}
 	if _, err := certs.New(context.Background(), certs.Options{Files: s.config.TLS.pairs()}); err != nil {
