@@ -49,7 +49,7 @@ func TestHostsOfTenantsOwn(t *testing.T) {
 	if got := r.raw("TRACE / HTTP/1.1\r\nHost: www.example.com\r\nConnection: close\r\n\r\n"); !strings.HasPrefix(got, "HTTP/1.1 405 ") {
 		t.Errorf("TRACE: %.60q", got)
 	}
-	if x := r.edge.Explain(&url.URL{Host: "www.example.com", Path: "/"}); x.Route != "app" || x.ID != "shop" {
+	if x := r.edge.Explain(t.Context(), &url.URL{Host: "www.example.com", Path: "/"}); x.Route != "app" || x.ID != "shop" {
 		t.Errorf("explained as %+v", x)
 	}
 	if served, err := r.edge.HostServed(t.Context(), "gone.example.com"); served || err != nil {
