@@ -15,8 +15,8 @@ import (
 
 // connections are those that visitors have open, in all and per address. Each
 // has a place. When there is none left, the connection that has been idle for
-// longest gives up its own; who is being served never does. It is safe for
-// concurrent use.
+// longest gives up its own, or else the one that has asked for nothing for longest
+// since it came; who is being served never does. It is safe for concurrent use.
 type connections struct {
 	max, perClient int
 	exempt         func(netip.Addr) bool // from the limit per client
@@ -31,6 +31,7 @@ type connections struct {
 	clients map[netip.Addr]int
 	secure  map[*tls.Conn]*place // net/http tells of those by themselves
 	idle    place                // the ring of idle ones, longest idle first
+	silent  place                // the ring of new ones, longest there first
 	said    time.Time            // when a refusal was last logged
 	unsaid  int                  // refusals since
 }
@@ -57,7 +58,8 @@ type place struct {
 	client     netip.Addr // invalid when it does not count for anybody
 	state      connState
 	met, left  bool
-	prev, next *place // in the ring of idle ones
+	since      time.Time // when it came
+	prev, next *place    // in the ring of idle or of new ones
 }
 
 func newConnections(l Limits, exempt func(netip.Addr) bool, logger *slog.Logger, now func() time.Time) *connections {
@@ -70,7 +72,9 @@ func newConnections(l Limits, exempt func(netip.Addr) bool, logger *slog.Logger,
 		}, []string{"limit"}),
 	}
 	c.changes.L = &c.mu
-	c.idle.prev, c.idle.next = &c.idle, &c.idle
+	for _, ring := range []*place{&c.idle, &c.silent} {
+		ring.prev, ring.next = ring, ring
+	}
 	for _, limit := range []string{limitTotal, limitClient, limitResets} {
 		c.refused.WithLabelValues(limit) // so that it is there while it is 0
 	}
@@ -166,14 +170,16 @@ func (c *connections) enter(p *place) (evicted *place, limit string) {
 	if p.client.IsValid() && c.clients[p.client] >= c.perClient {
 		return nil, limitClient
 	}
+	p.since = c.now()
 	if c.total() >= c.max {
-		if evicted = c.idle.next; evicted == &c.idle {
+		if evicted = c.evictable(p.since); evicted == nil {
 			return nil, limitTotal
 		}
 		evicted.leaveLocked()
 	}
 	c.open[connNew]++
 	c.unmet++
+	p.link(&c.silent)
 	if p.client.IsValid() {
 		c.clients[p.client]++
 	}
@@ -181,6 +187,23 @@ func (c *connections) enter(p *place) (evicted *place, limit string) {
 		c.secure[secure] = p
 	}
 	return evicted, ""
+}
+
+// firstWord is how long a connection may take to ask for something while others
+// find no place: longer than a handshake across the world and the request behind
+// it take. With enough places held in silence nobody else would be served until the
+// limit on headers is over, and again from then on.
+const firstWord = 3 * time.Second
+
+// evictable returns the connection that is missed least, or nil.
+func (c *connections) evictable(now time.Time) *place {
+	if c.idle.next != &c.idle {
+		return c.idle.next
+	}
+	if oldest := c.silent.next; oldest != &c.silent && now.Sub(oldest.since) >= firstWord {
+		return oldest
+	}
+	return nil
 }
 
 func (c *connections) total() int {
@@ -305,12 +328,17 @@ func (p *place) set(state connState) {
 	p.state = state
 	c.changes.Broadcast()
 	if p.unlink(); state == connIdle {
-		p.prev, p.next = c.idle.prev, &c.idle
-		p.prev.next, p.next.prev = p, p
+		p.link(&c.idle)
 	}
 }
 
-// unlink takes the place out of the ring, if it is there.
+// link puts the place at the end of a ring.
+func (p *place) link(ring *place) {
+	p.prev, p.next = ring.prev, ring
+	p.prev.next, p.next.prev = p, p
+}
+
+// unlink takes the place out of its ring, if it is in one.
 func (p *place) unlink() {
 	if p.next != nil {
 		p.prev.next, p.next.prev = p.next, p.prev

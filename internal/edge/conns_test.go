@@ -82,6 +82,32 @@ func TestTheLongestIdleConnectionMakesRoom(t *testing.T) {
 	again(t, third)
 }
 
+// Whoever takes all places and says nothing keeps others out for a moment only.
+func TestWhoSaysNothingMakesRoom(t *testing.T) {
+	clock := newClock()
+	r := newRig(t, nil, func(c *Config) { c.Limits.Connections, c.Now = 2, clock.now })
+	first := dial(t, r.addr)
+	eventually(t, "the first is there", func() bool { return r.connections(connNew) == 1 })
+	clock.advance(firstWord / 2)
+	second := dial(t, r.addr)
+	if _, err := io.WriteString(second, "GET / HTTP/1.1\r\nHost: "); err != nil { // a beginning is not enough
+		t.Fatal(err)
+	}
+	eventually(t, "both are there", func() bool { return r.connections(connNew) == 2 })
+	clock.advance(firstWord/2 - time.Millisecond)
+	wantClosed(t, dial(t, r.addr)) // they may still ask for something
+	clock.advance(time.Millisecond)
+	visitor := visit(t, r.addr)
+	wantClosed(t, first)
+	again(t, visitor)
+	if _, err := io.WriteString(second, "own.test\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if res, err := http.ReadResponse(bufio.NewReader(second), nil); err != nil || res.StatusCode != 200 {
+		t.Errorf("the second: %v, %v", res, err)
+	}
+}
+
 func TestWhoIsServedMakesNoRoom(t *testing.T) {
 	inside, leave := make(chan struct{}, 2), make(chan struct{})
 	metrics := prometheus.NewRegistry()
