@@ -132,7 +132,7 @@ defaults
     option forwardfor
 frontend front
     bind %s
-    bind %s ssl crt %s alpn http/1.1
+    bind %s ssl crt %s alpn h2,http/1.1
     http-request redirect location %s code 302 if { path /u/bench }
     default_backend back
 backend back
@@ -167,7 +167,7 @@ http {
     upstream back { server %[2]s; keepalive 128; keepalive_requests 1000000000; }
     server {
         listen %[3]s;
-        listen %[5]s ssl;
+        listen %[5]s ssl http2;
         ssl_certificate %[6]s;
         ssl_certificate_key %[7]s;
         location = /u/bench { return 302 %[4]s; }

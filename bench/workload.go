@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -34,6 +33,7 @@ var workloads = []workload{
 	{name: "GET 10 MiB", what: "likewise", request: get("/10m")},
 	{name: "POST 1 KiB", what: "likewise, answered with 1 KiB", request: post("/1k", 1<<10)},
 	{name: "TLS GET 1 KiB", what: "likewise, over kept connections with TLS", request: get("/1k"), secure: true},
+	{name: "HTTP/2 GET 1 KiB", what: "likewise, with 8 streams on each of an eighth of the connections", request: get("/1k"), secure: true, measure: measureHTTP2},
 	{name: "redirect", what: "a short link", request: redirect},
 	{name: "idle", what: "private memory of one idle connection", request: get("/1k"), measure: measureIdle},
 }
@@ -81,15 +81,19 @@ func (w workload) run(ctx context.Context, o options, p *peer) (sample, error) {
 	if w.measure != nil {
 		return w.measure(ctx, o, p, w)
 	}
-	l := w.load(o, p)
-	if _, err := l.run(ctx, warmUp); err != nil {
+	return turn(ctx, o, p, w.load(o, p).run)
+}
+
+// turn measures what a load costs a peer.
+func turn(ctx context.Context, o options, p *peer, run func(context.Context, time.Duration) (outcome, error)) (sample, error) {
+	if _, err := run(ctx, warmUp); err != nil {
 		return sample{}, err
 	}
 	before, err := p.proc.usage()
 	if err != nil {
 		return sample{}, err
 	}
-	done, err := l.run(ctx, o.duration)
+	done, err := run(ctx, o.duration)
 	if err != nil {
 		return sample{}, err
 	}
@@ -118,19 +122,7 @@ func (p *peer) dial(ctx context.Context) (net.Conn, error) {
 	return (&net.Dialer{}).DialContext(ctx, "tcp", p.address)
 }
 
-// dialSecure agrees on TLS. The certificate is the bench's own and names nobody.
-func (p *peer) dialSecure(ctx context.Context) (net.Conn, error) {
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", p.secure)
-	if err != nil {
-		return nil, err
-	}
-	secured := tls.Client(conn, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}})
-	if err := secured.HandshakeContext(ctx); err != nil {
-		_ = conn.Close()
-		return nil, fmt.Errorf("agree on TLS: %w", err)
-	}
-	return secured, nil
-}
+func (p *peer) dialSecure(ctx context.Context) (net.Conn, error) { return p.agree(ctx, "http/1.1") }
 
 // measureIdle opens connections, makes one request on each, and looks at what they
 // cost while nothing happens on them.

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// streams is how many requests each HTTP/2 connection has under way.
+const streams = 8
+
+// http2Load is as many requests at a time as load has, over an eighth of the
+// connections.
+type http2Load struct {
+	url, status string
+	clients     []*http.Client
+}
+
+// measureHTTP2 measures a workload's path over HTTP/2. The client is net/http's,
+// which costs more than the peers, and so is alike for all.
+func measureHTTP2(ctx context.Context, o options, p *peer, _ workload) (sample, error) {
+	l := http2Load{url: "https://" + p.host + "/1k", status: "200"}
+	for range max(o.connections/streams, 1) {
+		transport := &http.Transport{
+			ForceAttemptHTTP2: true,
+			DialTLSContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				return p.agree(ctx, "h2")
+			},
+		}
+		defer transport.CloseIdleConnections()
+		l.clients = append(l.clients, &http.Client{Transport: transport})
+	}
+	return turn(ctx, o, p, l.run)
+}
+
+// run sends until the time is over; see load.run.
+func (l http2Load) run(ctx context.Context, d time.Duration) (outcome, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	outcomes := make([]outcome, len(l.clients)*streams)
+	errs := make([]error, len(outcomes))
+	var wait sync.WaitGroup
+	begin := time.Now()
+	until := begin.Add(d)
+	for i := range outcomes {
+		wait.Go(func() {
+			if errs[i] = l.one(ctx, l.clients[i/streams], until, &outcomes[i]); errs[i] != nil {
+				cancel()
+			}
+		})
+	}
+	wait.Wait()
+	all := outcome{took: time.Since(begin)}
+	for _, o := range outcomes {
+		all.requests += o.requests
+		all.latencies.merge(&o.latencies)
+	}
+	return all, errors.Join(errs...)
+}
+
+func (l http2Load) one(ctx context.Context, client *http.Client, until time.Time, o *outcome) error {
+	for ctx.Err() == nil {
+		sent := time.Now()
+		if sent.After(until) {
+			return nil
+		}
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, l.url, nil)
+		if err != nil {
+			return err
+		}
+		res, err := client.Do(req)
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(io.Discard, res.Body)
+		_ = res.Body.Close() // it has been read
+		switch {
+		case err != nil:
+			return err
+		case res.ProtoMajor != 2 || strconv.Itoa(res.StatusCode) != l.status:
+			return fmt.Errorf("the answer is %s %s, want HTTP/2 %s", res.Proto, res.Status, l.status)
+		}
+		o.latencies.add(time.Since(sent))
+		o.requests++
+	}
+	return nil
+}
+
+// agree opens a connection under TLS that speaks a protocol. The certificate is the
+// bench's own and names nobody.
+func (p *peer) agree(ctx context.Context, protocol string) (net.Conn, error) {
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", p.secure)
+	if err != nil {
+		return nil, err
+	}
+	secured := tls.Client(conn, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{protocol}})
+	if err := secured.HandshakeContext(ctx); err != nil {
+		_ = conn.Close()
+		return nil, fmt.Errorf("agree on TLS: %w", err)
+	}
+	return secured, nil
+}
