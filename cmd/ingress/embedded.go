@@ -92,6 +92,9 @@ func (s *server) openEmbedded(ctx context.Context) error {
 		return err
 	}
 	s.onClose(db.Close)
+	if err := s.metrics.Register(db.Collector()); err != nil {
+		return err
+	}
 	sealer, err := store.OpenSealer(filepath.Join(s.config.DataDir, secretKeyFile), s.secrets.secretKey)
 	if err != nil {
 		return err

@@ -14,6 +14,7 @@ type metrics struct {
 	resolve  *prometheus.HistogramVec
 	sent     *prometheus.CounterVec
 	retries  *prometheus.CounterVec
+	hits     prometheus.Counter
 	inFlight prometheus.Gauge
 	caches   cacheMetrics
 }
@@ -42,13 +43,17 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 			Name: "ingress_backend_retries_total",
 			Help: "Requests sent to their backend a second time.",
 		}, []string{"route"}),
+		hits: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "ingress_link_hits_total",
+			Help: "Visits of short links that count for their owners: those by people.",
+		}),
 		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "ingress_requests_in_flight",
 			Help: "Requests being answered, upgraded connections included.",
 		}),
 		caches: newCacheMetrics(),
 	}
-	return m, register(registerer, []prometheus.Collector{m.requests, m.duration, m.resolve, m.sent, m.retries, m.inFlight, m.caches.asked, m.caches.lookups})
+	return m, register(registerer, []prometheus.Collector{m.requests, m.duration, m.resolve, m.sent, m.retries, m.hits, m.inFlight, m.caches.asked, m.caches.lookups})
 }
 
 func register(registerer prometheus.Registerer, all []prometheus.Collector) error {

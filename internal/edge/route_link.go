@@ -42,6 +42,7 @@ func (e *Edge) serveLink(w http.ResponseWriter, r *http.Request) *failure {
 	}
 	if e.config.Hits != nil && isPerson(r) {
 		e.config.Hits.Hit(id)
+		e.metrics.hits.Inc()
 	}
 	w.Header().Set("Cache-Control", "no-store")
 	http.Redirect(w, r, location, http.StatusFound)

@@ -325,6 +325,15 @@ func TestMetricsCountByRouteAndReason(t *testing.T) {
 		text := fmt.Sprint(families)
 		return strings.Contains(text, `value:"3xx"`) && strings.Contains(text, `value:"unknown_link"`) && strings.Contains(text, `value:"link"`)
 	})
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		if n := family.GetMetric()[0].GetCounter().GetValue(); family.GetName() == "ingress_link_hits_total" && n != 1 {
+			t.Errorf("%v hits are counted, want 1", n)
+		}
+	}
 }
 
 func TestShutdownWaitsForWebSockets(t *testing.T) {

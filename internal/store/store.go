@@ -13,7 +13,9 @@ import (
 	"net/url"
 	"os"
 	"sync"
+	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	// The engine registers itself with database/sql under the name "sqlite".
 	_ "modernc.org/sqlite"
 )
@@ -27,6 +29,8 @@ type DB struct {
 	read, write *sql.DB
 	path        string
 	log         *slog.Logger
+	metrics     metrics
+	durations   *prometheus.HistogramVec // of metrics
 
 	mu          sync.Mutex
 	subscribers []func(Change)
@@ -66,6 +70,7 @@ func Open(ctx context.Context, path string, log *slog.Logger) (*DB, error) {
 	read.SetMaxOpenConns(readers)
 	read.SetMaxIdleConns(readers)
 	db := &DB{read: read, write: write, path: path, log: log}
+	db.metrics, db.durations = newMetrics()
 	if err := db.prepare(ctx); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
@@ -123,6 +128,7 @@ func (db *DB) Ping(ctx context.Context) error {
 
 // QueryContext runs a query that returns rows, outside a transaction.
 func (db *DB) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	defer since(db.metrics.reads, time.Now())
 	rows, err := db.read.QueryContext(ctx, query, args...)
 	return rows, classify(err)
 }
@@ -130,6 +136,7 @@ func (db *DB) QueryContext(ctx context.Context, query string, args ...any) (*sql
 // QueryRowContext runs a query that returns at most one row, outside a
 // transaction.
 func (db *DB) QueryRowContext(ctx context.Context, query string, args ...any) Row {
+	defer since(db.metrics.reads, time.Now())
 	return Row{db.read.QueryRowContext(ctx, query, args...)}
 }
 
@@ -150,6 +157,7 @@ type Querier interface {
 // after f has returned; f must be quick, because the write-ahead log is not made
 // smaller meanwhile.
 func (db *DB) Read(ctx context.Context, f func(q Querier) error) error {
+	defer since(db.metrics.reads, time.Now())
 	sqlTx, err := db.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
 	if err != nil {
 		return fmt.Errorf("begin: %w", classify(err))
@@ -181,6 +189,7 @@ func (tx *Tx) QueryRowContext(ctx context.Context, query string, args ...any) Ro
 // Writers wait for each other, so f must be quick and call nothing that waits.
 // A ctx that ends while waiting or running rolls back.
 func (db *DB) Write(ctx context.Context, f func(tx *Tx) error) error {
+	defer since(db.metrics.writes, time.Now())
 	sqlTx, err := db.write.BeginTx(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("begin: %w", classify(err))

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/m3o/ingress/internal/store"
 	"github.com/m3o/ingress/internal/store/storetest"
 )
@@ -407,5 +409,35 @@ func TestADataDirectoryThatCannotBeOneSaysSo(t *testing.T) {
 	}
 	if content, err := os.ReadFile(file); err != nil || string(content) != "kept" {
 		t.Errorf("the file is %q, %v", content, err)
+	}
+}
+
+func TestHowLongItTakesIsMeasured(t *testing.T) {
+	db := storetest.Open(t)
+	registry := prometheus.NewRegistry()
+	if err := registry.Register(db.Collector()); err != nil {
+		t.Fatal(err)
+	}
+	count := func(operation string) (n uint64) {
+		families, err := registry.Gather()
+		if err != nil || len(families) != 1 {
+			t.Fatal(families, err)
+		}
+		for _, m := range families[0].GetMetric() {
+			if m.GetLabel()[0].GetValue() == operation {
+				n = m.GetHistogram().GetSampleCount()
+			}
+		}
+		return n
+	}
+	reads, writes := count("read"), count("write")
+	if err := db.SetSetting(t.Context(), "a", "b"); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Ping(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if r, w := count("read")-reads, count("write")-writes; r != 1 || w != 1 {
+		t.Errorf("%d reads and %d writes are counted, want one of each", r, w)
 	}
 }
