@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -57,11 +58,23 @@ func TestAnswersAreChecked(t *testing.T) {
 	}
 }
 
+// needsThreadTimes skips a test where nothing can be measured, unless no test may
+// be skipped.
+func needsThreadTimes(t *testing.T) {
+	t.Helper()
+	if _, err := os.Stat("/proc/self/schedstat"); err == nil {
+		return
+	}
+	const why = "the kernel does not tell here how long a thread has run"
+	if os.Getenv("INGRESS_TEST_NO_SKIP") != "" {
+		t.Fatal(why)
+	}
+	t.Skip(why)
+}
+
 // A whole run with the one peer that is there on every machine.
 func TestARunReportsWhatItMeasured(t *testing.T) {
-	if _, err := os.Stat("/proc/self/schedstat"); err != nil {
-		t.Skip("the kernel does not tell here how long a thread has run")
-	}
+	needsThreadTimes(t)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var ps processes
@@ -92,5 +105,31 @@ func TestARunReportsWhatItMeasured(t *testing.T) {
 	}
 	if !strings.Contains(table, "| reverseproxy | ") || strings.Contains(table, "| 0.0 µs |") {
 		t.Errorf("the figures are\n%s", table)
+	}
+}
+
+// The command that the compiler's profile is renewed with.
+func TestTheProfileIsWritten(t *testing.T) {
+	needsThreadTimes(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	var ps processes
+	defer ps.end()
+	dir := t.TempDir()
+	backend, err := startBackend(ctx, &ps, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := makeCertificate(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := filepath.Join(dir, "default.pgo")
+	o := options{duration: 250 * time.Millisecond, connections: 4}
+	if err := renewProfile(ctx, o, &ps, surroundings{dir: dir, backend: backend, certificate: files}, out); err != nil {
+		t.Fatal(err)
+	}
+	if content, err := os.ReadFile(out); err != nil || len(content) < 1000 || content[0] != 0x1f {
+		t.Errorf("the profile has %d bytes, %v", len(content), err)
 	}
 }

@@ -61,11 +61,8 @@ func startPeers(ctx context.Context, ps *processes, s surroundings, wanted func(
 		if !wanted(m.name) {
 			continue
 		}
-		p := &peer{name: m.name, host: "bench", linkHost: "bench"}
-		var err, also error
-		p.address, err = freePort()
-		p.secure, also = freePort()
-		if err := errors.Join(err, also); err != nil {
+		p, err := newPeer(m.name)
+		if err != nil {
 			return nil, err
 		}
 		err = m.start(ctx, ps, s, p)
@@ -85,6 +82,13 @@ func startPeers(ctx context.Context, ps *processes, s surroundings, wanted func(
 		return nil, errors.New("there is nothing to measure")
 	}
 	return peers, nil
+}
+
+// newPeer returns a peer with addresses of its own.
+func newPeer(name string) (*peer, error) {
+	address, err := freePort()
+	secure, also := freePort()
+	return &peer{name: name, host: "bench", linkHost: "bench", address: address, secure: secure}, errors.Join(err, also)
 }
 
 // find looks a program up; Debian keeps some where an ordinary PATH does not lead.

@@ -18,9 +18,8 @@ var profiled = []string{"GET 1 KiB", "GET 64 KiB", "POST 1 KiB", "redirect"}
 // renewProfile runs them and writes the processor profile of the ingress, which the
 // compiler optimises by when the file is cmd/ingress/default.pgo.
 func renewProfile(ctx context.Context, o options, ps *processes, s surroundings, file string) error {
-	p := &peer{name: "ingress"}
-	var err error
-	if p.address, err = freePort(); err != nil {
+	p, err := newPeer("ingress")
+	if err != nil {
 		return err
 	}
 	if err := startIngress("--access-log=none")(ctx, ps, s, p); err != nil {
