@@ -14,6 +14,7 @@ type conn struct {
 	net.Conn
 	key      string // of the backend it leads to
 	live     liveness
+	stall    stall
 	used     bool         // it was idle before the exchange that uses it
 	written  atomic.Int64 // by the exchange that uses it
 	abort    func()       // discard, as a value that each exchange would have to make
@@ -22,8 +23,9 @@ type conn struct {
 	newer    *conn
 }
 
-func newConn(c net.Conn, key string) *conn {
+func newConn(c net.Conn, key string, limit time.Duration) *conn {
 	made := &conn{Conn: c, key: key}
+	made.stall.begin(limit)
 	made.abort = made.discard
 	made.live.watch(c)
 	return made
@@ -31,6 +33,7 @@ func newConn(c net.Conn, key string) *conn {
 
 // Write implements io.Writer.
 func (c *conn) Write(p []byte) (int, error) {
+	c.stall.allow(c.Conn)
 	n, err := c.Conn.Write(p)
 	c.written.Add(int64(n))
 	return n, err

@@ -108,7 +108,7 @@ func (e *engine) connect(ctx context.Context, key string, trace *httptrace.Clien
 	if trace != nil && trace.GotConn != nil {
 		trace.GotConn(httptrace.GotConnInfo{Conn: made})
 	}
-	return newConn(made, key), nil
+	return newConn(made, key, e.options.WriteStall), nil
 }
 
 // addressOf returns the address to dial for a URL's host.

@@ -673,7 +673,7 @@ func TestAnAnswerToNothingIsNotTaken(t *testing.T) {
 		}()
 		return right, nil
 	}
-	idle := newConn(wrong, "a.example")
+	idle := newConn(wrong, "a.example", 0)
 	transport.own.pool.put(idle)
 	req := newRequest(t, "GET", "http://a.example/", body)
 	req.ContentLength = -1 // so that the head waits for long

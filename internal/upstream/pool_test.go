@@ -15,7 +15,7 @@ import (
 func pair(t *testing.T, key string) (*conn, net.Conn) {
 	ours, other := net.Pipe()
 	t.Cleanup(func() { _ = ours.Close(); _ = other.Close() })
-	return newConn(ours, key), other
+	return newConn(ours, key, 0), other
 }
 
 // isClosed reports whether the other side of a pipe is closed.

@@ -37,6 +37,7 @@ func (s *script) Read(p []byte) (int, error) {
 func (s *script) Write(p []byte) (int, error)       { return s.written.Write(p) }
 func (s *script) Close() error                      { s.closed = true; return nil }
 func (s *script) SetReadDeadline(t time.Time) error { return nil }
+func (s *script) SetWriteDeadline(time.Time) error  { return nil }
 
 // reading is what came of reading an answer.
 type reading struct {

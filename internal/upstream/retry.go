@@ -259,11 +259,13 @@ func (b *heldBody) unread() bool {
 // countingConn counts the bytes written to a connection.
 type countingConn struct {
 	net.Conn
+	stall   stall
 	written atomic.Int64
 }
 
 // Write implements io.Writer.
 func (c *countingConn) Write(p []byte) (int, error) {
+	c.stall.allow(c.Conn)
 	n, err := c.Conn.Write(p)
 	c.written.Add(int64(n))
 	return n, err

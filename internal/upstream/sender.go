@@ -182,7 +182,7 @@ func (s *sender) isWhole() bool {
 }
 
 // failure returns why the request could not be sent: because of its body, or
-// because nothing at all could be written. A connection that broke later may
+// because nothing at all could be written, or nothing more in time. A connection that broke later may
 // still have brought an answer.
 func (s *sender) failure() error {
 	s.mu.Lock()
@@ -190,7 +190,7 @@ func (s *sender) failure() error {
 	switch {
 	case s.failed != nil:
 		return s.failed
-	case !s.begun:
+	case !s.begun, tookTooLong(s.broken):
 		return s.broken
 	}
 	return nil
@@ -227,7 +227,8 @@ func (s *sender) finish(err error) {
 type bodyError struct{ error }
 
 // note keeps an error. One of the body ends the exchange, since the backend waits
-// for the rest: closing the connection wakes who waits for the answer.
+// for the rest, and so does a backend that takes nothing: closing the connection wakes
+// who waits for the answer.
 func (s *sender) note(err error) {
 	if err == nil || err == errGivenUp {
 		return
@@ -242,6 +243,9 @@ func (s *sender) note(err error) {
 		return
 	}
 	s.broken = err
+	if tookTooLong(err) && s.conn != nil {
+		s.conn.discard() // nobody would read from the visitor any more
+	}
 }
 
 // frame runs decide, which changes the framing, if the head is not complete yet.

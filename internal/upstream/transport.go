@@ -23,6 +23,9 @@ type Options struct {
 	// ResponseHeaderTimeout is how long a backend may take from the end of the
 	// request to its answer's headers. Bodies have no limit. Default 60 s.
 	ResponseHeaderTimeout time.Duration
+	// WriteStall is how long a backend may take nothing of what is sent to it, over
+	// upgraded connections, too. Default 60 s.
+	WriteStall time.Duration
 	// IdleTimeout is how long an unused connection is kept. Default 60 s.
 	IdleTimeout time.Duration
 	// IdlePerBackend is how many unused connections to one backend are kept.
@@ -51,6 +54,7 @@ type Options struct {
 func (o Options) withDefaults() Options {
 	o.DialTimeout = cmp.Or(o.DialTimeout, 3*time.Second)
 	o.ResponseHeaderTimeout = cmp.Or(o.ResponseHeaderTimeout, time.Minute)
+	o.WriteStall = cmp.Or(o.WriteStall, time.Minute)
 	o.IdleTimeout = cmp.Or(o.IdleTimeout, time.Minute)
 	o.IdlePerBackend = cmp.Or(o.IdlePerBackend, 256)
 	o.IdleTotal = cmp.Or(o.IdleTotal, 8192)
@@ -102,7 +106,9 @@ func newStandard(o Options, dial dialFunc) *http.Transport {
 			if err != nil {
 				return nil, err
 			}
-			return &countingConn{Conn: c}, nil
+			counting := &countingConn{Conn: c}
+			counting.stall.begin(o.WriteStall)
+			return counting, nil
 		},
 		TLSClientConfig:        o.TLS.Clone(),
 		TLSHandshakeTimeout:    max(o.DialTimeout, 10*time.Second),

@@ -1,0 +1,67 @@
+package edge
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/m3o/ingress/internal/upstream"
+)
+
+// endless is a body that never ends.
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) { return len(p), nil }
+
+// A backend that has stopped reading, hung or halted, keeps its connection: its
+// system answers for it. While what is sent to it waits nobody reads from the
+// visitor, so that one who leaves is not noticed.
+func TestABackendThatTakesNothingHoldsNoRequest(t *testing.T) {
+	const head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"
+	for _, engine := range []upstream.Engine{upstream.EngineStd, upstream.EngineOwn} {
+		for name, test := range map[string]struct {
+			answer string
+			leaves bool
+			want   string // of the log
+		}{
+			"the visitor waits":    {"", false, `"reason":"backend_timeout"`},
+			"the visitor leaves":   {"", true, `"duration"`},
+			"the answer has begun": {head, true, `"duration"`},
+		} {
+			t.Run(string(engine)+", "+name, func(t *testing.T) {
+				ended := make(chan struct{})
+				defer close(ended)
+				address := rawBackend(t, func(c net.Conn, in *bufio.Reader) {
+					_, _ = in.ReadString('\n') // what came is of no interest
+					fmt.Fprint(c, test.answer)
+					<-ended
+				})
+				transport := upstream.New(upstream.Options{Engine: engine, WriteStall: 300 * time.Millisecond})
+				t.Cleanup(transport.CloseIdleConnections)
+				r := newRig(t, nil, func(c *Config) { c.Transport = transport })
+				r.backends["halted"] = preserving(t, "http://"+address)
+				conn := dial(t, r.addr)
+				fmt.Fprint(conn, "POST / HTTP/1.1\r\nHost: halted.app.test\r\nAccept: application/json\r\nContent-Length: 1000000000\r\n\r\n")
+				// Some of this is never taken; that the visitor goes is what counts.
+				if err := conn.SetWriteDeadline(time.Now().Add(200 * time.Millisecond)); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := io.Copy(conn, endless{}); err == nil || errors.Is(err, net.ErrClosed) {
+					t.Fatal(err)
+				}
+				if test.leaves {
+					conn.Close()
+				} else if res, err := http.ReadResponse(bufio.NewReader(conn), nil); err != nil || res.StatusCode != 504 {
+					t.Errorf("got %v, %v", res, err)
+				}
+				eventually(t, "the request has ended", func() bool { return strings.Contains(r.log.String(), test.want) })
+			})
+		}
+	}
+}
