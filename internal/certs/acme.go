@@ -283,6 +283,17 @@ func (a *authority) revoke(ctx context.Context, name string) error {
 	if isWildcard(name) {
 		config = a.wild
 	}
+	for _, issuer := range config.Issuers {
+		// It gives the issuer its e-mail address, and with it the account that has the
+		// certificate; certmagic does that before orders alone.
+		checker, ok := issuer.(certmagic.PreChecker)
+		if !ok {
+			continue
+		}
+		if err := checker.PreCheck(ctx, []string{name}, false); err != nil {
+			return fmt.Errorf("revoke the certificate of %s: %w", name, err)
+		}
+	}
 	if err := config.RevokeCert(ctx, name, acme.ReasonKeyCompromise, false); err != nil {
 		return fmt.Errorf("revoke the certificate of %s: %w", name, err)
 	}

@@ -487,3 +487,20 @@ func TestACertificateIsRevoked(t *testing.T) {
 		t.Error("a certificate that does not exist was revoked")
 	}
 }
+
+// The authority lets the account that a certificate was ordered by revoke it, and no
+// other one.
+func TestACertificateIsRevokedAfterARestart(t *testing.T) {
+	ca := acmetest.New(t, validity)
+	storage := newStorage(t)
+	s := startSite(t, ca, storage, serving("m3o.test"))
+	s.mustVisit("m3o.test")
+	s.close()
+	s = startSite(t, ca, storage, serving("m3o.test"))
+	if err := s.m.Revoke(t.Context(), "m3o.test"); err != nil {
+		t.Fatal(err)
+	}
+	if n := ca.Revoked(); n != 1 {
+		t.Errorf("%d revocations were asked for", n)
+	}
+}
