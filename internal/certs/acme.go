@@ -280,7 +280,7 @@ func (a *authority) template(logger *zap.Logger) certmagic.ACMEIssuer {
 // keyCompromise).
 func (a *authority) revoke(ctx context.Context, name string) error {
 	config := a.magic
-	if isWildcard(name) {
+	if isWildcard(name) && a.wild != nil { // it may be from when there was a DNS hook
 		config = a.wild
 	}
 	for _, issuer := range config.Issuers {

@@ -62,6 +62,26 @@ func TestWildcardsAreObtainedByDNSAndUsed(t *testing.T) {
 	}
 }
 
+// What an operator must be able to end whose key is out does not depend on the hook
+// that it was obtained by.
+func TestAWildcardIsRevokedWithoutItsHook(t *testing.T) {
+	ca := acmetest.New(t, validity)
+	storage := newStorage(t)
+	s := startSite(t, ca, storage, serving("hello.app.test"), func(o *ACME) {
+		o.DNS, o.Wildcards = ca.DNS, func() []string { return []string{"app.test"} }
+	})
+	eventually(t, "the wildcard certificate is there", func() bool { return s.m.acme.has("*.app.test") })
+	s.close()
+
+	again := startSite(t, ca, storage, serving("hello.app.test"))
+	if err := again.m.Revoke(t.Context(), "*.app.test"); err != nil {
+		t.Fatal(err)
+	}
+	if n := ca.Revoked(); n != 1 || again.m.acme.has("*.app.test") {
+		t.Errorf("%d certificates were revoked, and there is one: %t", n, again.m.acme.has("*.app.test"))
+	}
+}
+
 func TestAWildcardIsAwaitedRatherThanReplaced(t *testing.T) {
 	ca := acmetest.New(t, validity)
 	ca.DNS.Break(errors.New("the provider is away"))
