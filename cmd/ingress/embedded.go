@@ -48,6 +48,8 @@ type embedded struct {
 	users     *user.Service
 	handler   *api.Handler
 	transport *upstream.Transport
+	// spawn runs f in the background, until its context ends with the run.
+	spawn func(f func(context.Context))
 }
 
 // openPlatform opens the platform that the configuration asks for.
@@ -238,10 +240,11 @@ func (s *server) newSender() (user.Sender, error) {
 func (s *server) runServices(e *embedded) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
-	running.Go(func() { e.keys.Run(ctx) })
-	running.Go(func() { e.links.Run(ctx) })
-	running.Go(func() { e.users.Run(ctx) })
-	running.Go(func() { s.tidy(ctx, e.db, e.apps) })
+	e.spawn = func(f func(context.Context)) { running.Go(func() { f(ctx) }) }
+	e.spawn(e.keys.Run)
+	e.spawn(e.links.Run)
+	e.spawn(e.users.Run)
+	e.spawn(func(ctx context.Context) { s.tidy(ctx, e.db, e.apps) })
 	s.onClose(func() error {
 		cancel()
 		running.Wait()
@@ -327,7 +330,21 @@ func (e *embedded) watch(plane *edge.Edge) {
 	})
 }
 
-func (e *embedded) begin(ctx context.Context) error { return e.engine.run(ctx, e.db) }
+// begin hears of what the program before changes in its last requests: a key that is
+// revoked there must not be good here.
+func (e *embedded) begin(ctx context.Context, ended <-chan struct{}) error {
+	since, err := e.db.LastChange(ctx)
+	if err != nil {
+		return err
+	}
+	if err := e.engine.run(ctx, e.db); err != nil {
+		return err
+	}
+	if ended != nil { // from here on all who want to hear of it do
+		e.spawn(func(ctx context.Context) { e.db.Follow(ctx, since, ended) })
+	}
+	return nil
+}
 
 // release writes what is held in memory, too: the next process reads it.
 func (e *embedded) release(ctx context.Context) error {

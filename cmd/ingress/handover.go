@@ -190,7 +190,24 @@ func (h *inheritance) serving() error {
 	if h.talk == nil {
 		return nil
 	}
-	return errors.Join(say(h.talk, sayServing), h.talk.Close())
+	return say(h.talk, sayServing)
+}
+
+// ended returns a channel that is closed once the program before has ended, which
+// is when nobody else holds the other end of the connection; nil when there is no
+// such program. It is to be called once, after prepared.
+func (h *inheritance) ended() <-chan struct{} {
+	if h == nil || h.talk == nil {
+		return nil
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		defer h.talk.Close()
+		_ = h.talk.SetReadDeadline(time.Time{}) // which prepared has set
+		_, _ = h.talk.Read(make([]byte, 1))     // it says nothing more; it only ends
+	}()
+	return ended
 }
 
 func say(to net.Conn, word byte) error {

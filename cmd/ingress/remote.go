@@ -58,8 +58,8 @@ func (s *server) openRemote() error {
 }
 
 // begin and release have nothing to do: nothing is kept or run here.
-func (r *remote) begin(context.Context) error   { return nil }
-func (r *remote) release(context.Context) error { return nil }
+func (r *remote) begin(context.Context, <-chan struct{}) error { return nil }
+func (r *remote) release(context.Context) error                { return nil }
 
 func (r *remote) fill(c *edge.Config) {
 	c.PlatformURL = r.address

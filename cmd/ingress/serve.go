@@ -134,8 +134,9 @@ type servedPlatform interface {
 	// bootstrap says where the key is that may do everything.
 	bootstrap() bootstrapKey
 	// begin takes over what an earlier run left running, and runs what should. It is
-	// called once, when everything else is ready to serve.
-	begin(context.Context) error
+	// called once, when everything else is ready to serve. Until ended is closed, and
+	// unless it is nil, the program before may still change what is stored.
+	begin(ctx context.Context, ended <-chan struct{}) error
 	// release ends what begin began, for another process to begin it; what runs,
 	// runs on and can be used. Who waits for something to start is waited for, but
 	// not for long: nobody accepts connections meanwhile.
@@ -168,7 +169,7 @@ func (s *server) run(ctx context.Context) error {
 		return err
 	}
 	s.serveAdmins()
-	if err := s.platform.begin(ctx); err != nil {
+	if err := s.platform.begin(ctx, s.inherited.ended()); err != nil {
 		return err
 	}
 	failed := make(chan error, len(s.public()))

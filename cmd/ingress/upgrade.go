@@ -40,12 +40,15 @@ func (s *server) upgrade(ctx context.Context) (pid int, drained <-chan error, er
 	if err != nil {
 		return 0, nil, fmt.Errorf("the new program could not be started, and the running one goes on: %w", err)
 	}
-	defer talk.Close()
 	if err := hear(ctx, talk, sayPrepared); err != nil {
+		_ = talk.Close()
 		_ = process.Kill() // it may have ended
 		_, _ = process.Wait()
 		return 0, nil, fmt.Errorf("the new program did not come up (%w; the log of the ingress says why), and the running one goes on", err)
 	}
+	// It is closed last of all: the other hears by it that nothing is changed here any
+	// more.
+	s.closers = append([]func() error{talk.Close}, s.closers...)
 	// Whoever comes from now on waits in the listeners' queues, which the other has.
 	s.leaveAdmins()
 	done := make(chan error, 1)

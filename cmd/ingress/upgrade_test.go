@@ -358,20 +358,80 @@ func TestSocketsForAnotherProcessAreLeftAlone(t *testing.T) {
 	}
 }
 
+// slowCall begins a call that the present process answers, whatever comes meanwhile,
+// once finish is called, which returns its status.
+func (i *ingress) slowCall(path, body string) (finish func() int) {
+	i.t.Helper()
+	conn := i.dial()
+	if _, err := fmt.Fprintf(conn, "POST /v1/%s HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\n"+
+		"Content-Type: application/json\r\nContent-Length: %d\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n",
+		path, bootstrapKey, len(body)); err != nil {
+		i.t.Fatal(err)
+	}
+	answers := bufio.NewReader(conn)
+	if line, err := answers.ReadString('\n'); err != nil || !strings.Contains(line, "100 Continue") {
+		i.t.Fatalf("the request is answered %q, %v", line, err)
+	}
+	if line, err := answers.ReadString('\n'); err != nil || line != "\r\n" {
+		i.t.Fatalf("after 100 comes %q, %v", line, err)
+	}
+	return func() int {
+		defer conn.Close()
+		if _, err := io.WriteString(conn, body); err != nil {
+			i.t.Fatal(err)
+		}
+		res, err := http.ReadResponse(answers, nil)
+		if err != nil {
+			i.t.Fatal(err)
+		}
+		return res.StatusCode
+	}
+}
+
+// TestWhatTheOldProgramChangesLastIsHeardOf: its last requests may revoke a key that
+// the new one has just found good, or delete an app that it has taken over.
+func TestWhatTheOldProgramChangesLastIsHeardOf(t *testing.T) {
+	needs(t, "python3")
+	i, replace := upgradable(t)
+	i.deployed("app", "run", "steady", "--dir", steadyApp(t), "--idle-timeout", "0s")
+	made := i.mustCall("api/keys/generate", `{"scopes":["*"]}`)
+	revoke := i.slowCall("api/keys/revoke", fmt.Sprintf(`{"id":%q}`, made["api_key_id"]))
+	remove := i.slowCall("app/delete", `{"name":"steady"}`)
+	replaced := make(chan struct{})
+	go func() { defer close(replaced); replace() }()
+	i.await("the other program", func() bool {
+		_, stderr := i.output()
+		return strings.Contains(stderr, "has taken this one's place")
+	})
+	client := i.client()
+	withKey := func() int {
+		status, err := send(client, http.MethodPost, "http://localhost/v1/helloworld/Call", made["api_key"].(string), "{}")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return status
+	}
+	if got := withKey(); got != http.StatusOK {
+		t.Fatalf("the key is answered %d before it is revoked", got)
+	}
+	for what, finish := range map[string]func() int{"revoking": revoke, "deleting": remove} {
+		if got := finish(); got != http.StatusOK {
+			t.Errorf("%s is answered %d", what, got)
+		}
+	}
+	i.await("the new program to refuse the key", func() bool { return withKey() == http.StatusUnauthorized })
+	i.await("the app's end", func() bool {
+		_, err := os.Stat(filepath.Join(i.dir, "apps", "steady"))
+		return errors.Is(err, os.ErrNotExist)
+	})
+	<-replaced
+}
+
 // TestOperatorsMeetTheNewProgramOnly: the old one still answers a visitor, but
 // neither a balancer that asks whether it is ready nor a change of a setting.
 func TestOperatorsMeetTheNewProgramOnly(t *testing.T) {
 	i, replace := upgradable(t)
-	slow := i.dial()
-	defer slow.Close()
-	if _, err := fmt.Fprintf(slow, "POST /v1/helloworld/Call HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\n"+
-		"Content-Type: application/json\r\nContent-Length: 2\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n", bootstrapKey); err != nil {
-		t.Fatal(err)
-	}
-	answers := bufio.NewReader(slow)
-	if line, err := answers.ReadString('\n'); err != nil || !strings.Contains(line, "100 Continue") {
-		t.Fatalf("the request is answered %q, %v", line, err)
-	}
+	finish := i.slowCall("helloworld/Call", "{}")
 	replaced := make(chan struct{})
 	go func() { defer close(replaced); replace() }()
 	i.await("the other program", func() bool {
@@ -396,8 +456,8 @@ func TestOperatorsMeetTheNewProgramOnly(t *testing.T) {
 			t.Fatalf("change %d of a setting is not in force: %s", n+1, got)
 		}
 	}
-	if _, err := io.WriteString(slow, "{}"); err != nil {
-		t.Fatal(err)
+	if got := finish(); got != http.StatusOK {
+		t.Errorf("the old program's last answer is %d", got)
 	}
 	<-replaced
 }
