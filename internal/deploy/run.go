@@ -141,24 +141,25 @@ func (r *run) check(ctx context.Context, s subject) {
 	}
 	gone := err != nil
 	if busy, ok := r.going[s]; ok {
-		switch {
-		case gone:
-			busy.cancel(errGone)
-		case r.wanted(ctx, registry, busy.job):
+		if !gone && wanted(ctx, registry, busy.job) {
 			return // a version is to replace the backend, and what it does is why we were told
-		default:
-			busy.cancel(errSuperseded)
 		}
+		cause := errSuperseded
+		if gone {
+			cause = errGone
+		}
+		busy.cancel(cause)
 		r.inbox.add(s) // once that has ended
 		return
 	}
 	r.spawn(ctx, s, workload.Job{}, func(ctx context.Context) { r.remove(ctx, s, gone) })
 }
 
-// wanted reports whether a job is still to be done, as far as the store can tell.
-func (r *run) wanted(ctx context.Context, registry Registry, job workload.Job) bool {
+// wanted reports whether a job is still to be done. When nobody can tell it is begun
+// again soon.
+func wanted(ctx context.Context, registry Registry, job workload.Job) bool {
 	jobs, err := registry.Work(ctx)
-	return err != nil || slices.ContainsFunc(jobs, func(j workload.Job) bool {
+	return err == nil && slices.ContainsFunc(jobs, func(j workload.Job) bool {
 		return j.ID == job.ID && j.Version.Number == job.Version.Number
 	})
 }
