@@ -132,7 +132,7 @@ func (s *server) activatorOptions(w *engine) activator.Options {
 	}
 	return activator.Options{
 		Runner: w.runner, Releases: w, Journal: w, NewTransport: s.newInstanceTransport,
-		NewSite:     func(dir string) http.Handler { return site.New(dir) },
+		NewSite:     func(code, folder string) http.Handler { return site.New(code, folder) },
 		IdleTimeout: idle, StartTimeout: c.StartTimeout, WakeTimeout: c.WakeTimeout, Queue: c.WakeQueue,
 		DrainTimeout: c.DrainTimeout, StopGrace: c.StopTimeout, AdoptGrace: s.config.Limits.ShutdownTimeout, Log: s.log, Metrics: s.metrics,
 	}

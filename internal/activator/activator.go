@@ -53,8 +53,9 @@ type Options struct {
 	// when that instance ends and it is used for no other, so that a pooled
 	// connection never outlives the process that accepted it.
 	NewTransport func(addr netip.AddrPort) Transport
-	// NewSite makes the handler that serves a folder, for releases without process.
-	NewSite func(dir string) http.Handler
+	// NewSite makes the handler that serves a folder beneath a version's code, for
+	// releases without process.
+	NewSite func(code, folder string) http.Handler
 	// Now is the clock by which idleness and crashes are judged. Nil means
 	// time.Now.
 	Now func() time.Time

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -34,7 +35,7 @@ func newWorld(t testing.TB, adjust func(*Options)) *world {
 	o := Options{
 		Runner: w.runner, Releases: w.releases, Journal: w.journal,
 		NewTransport: func(addr netip.AddrPort) Transport { return w.runner.transport(addr) },
-		NewSite:      func(dir string) http.Handler { return site(dir) },
+		NewSite:      func(code, folder string) http.Handler { return site(filepath.Join(code, folder)) },
 	}
 	if adjust != nil {
 		adjust(&o)

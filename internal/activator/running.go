@@ -56,7 +56,7 @@ func (e *EndedError) Error() string {
 // newSite returns a release that is served from a folder.
 func (a *Activator) newSite(e *entry, r workload.Release) *running {
 	n := a.newRunning(e, r)
-	n.handler = a.NewSite(filepath.Join(workload.CodeDir(r.Dir), filepath.FromSlash(r.Artifact.Site)))
+	n.handler = a.NewSite(workload.CodeDir(r.Dir), filepath.FromSlash(r.Artifact.Site))
 	return n
 }
 

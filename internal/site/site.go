@@ -43,10 +43,12 @@ var types = map[string]string{
 // Site serves the files of a folder. It is safe for concurrent use, holds no file
 // open between requests, and never leads out of the folder: not by a path, nor by
 // a symbolic link.
-type Site struct{ dir string }
+type Site struct{ code, folder string }
 
-// New returns a handler for the folder dir, which may come to exist later.
-func New(dir string) *Site { return &Site{dir: dir} }
+// New returns a handler for a folder beneath the directory code, "." for that
+// itself; either may come to exist later. Whoever may write to code can make the
+// folder a link, and one that leads out of code is not followed.
+func New(code, folder string) *Site { return &Site{code, folder} }
 
 // ServeHTTP implements http.Handler. A folder is its index.html, /about may be
 // about.html, and 404.html is shown for what does not exist. Names that begin with
@@ -57,7 +59,7 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "this is a folder of files: only GET and HEAD are possible", http.StatusMethodNotAllowed)
 		return
 	}
-	root, err := os.OpenRoot(s.dir)
+	root, err := s.open()
 	if err != nil {
 		http.Error(w, "the site's folder cannot be read", http.StatusInternalServerError)
 		return
@@ -69,6 +71,16 @@ func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.serve(w, r, root, name)
+}
+
+// open opens the folder.
+func (s *Site) open() (*os.Root, error) {
+	code, err := os.OpenRoot(s.code)
+	if err != nil {
+		return nil, err
+	}
+	defer code.Close()
+	return code.OpenRoot(s.folder)
 }
 
 // serve answers with the file that a name stands for.

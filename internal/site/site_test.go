@@ -73,7 +73,7 @@ func TestNames(t *testing.T) {
 	if err := syscall.Mkfifo(filepath.Join(dir, "pipe.txt"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	h := site.New(dir)
+	h := site.New(dir, ".")
 	for _, row := range []struct {
 		target string
 		status int
@@ -120,7 +120,7 @@ func TestHeaders(t *testing.T) {
 	h := site.New(folder(t, map[string]string{
 		"index.html": "home", "js/app.3f9a02bc.js": "1", "js/index-B4x9Qw2c.css": "1", "js/application.min.js": "1",
 		"x.webmanifest": "{}", "README": "plain text",
-	}))
+	}), ".")
 	const asked, kept = "public, max-age=0, must-revalidate", "public, max-age=31536000, immutable"
 	for target, want := range map[string][2]string{
 		"/":                      {asked, "text/html; charset=utf-8"},
@@ -151,10 +151,27 @@ func TestHeaders(t *testing.T) {
 }
 
 func TestAFolderWithoutPagesOfItsOwn(t *testing.T) {
-	if res := get(t, site.New(folder(t, map[string]string{"x": ""})), "GET", "/"); res.StatusCode != 404 {
+	if res := get(t, site.New(folder(t, map[string]string{"x": ""}), "."), "GET", "/"); res.StatusCode != 404 {
 		t.Errorf("no index: %d", res.StatusCode)
 	}
-	if res := get(t, site.New(filepath.Join(t.TempDir(), "gone")), "GET", "/"); res.StatusCode != 500 {
+	if res := get(t, site.New(t.TempDir(), "gone"), "GET", "/"); res.StatusCode != 500 {
 		t.Errorf("no folder: %d", res.StatusCode)
+	}
+}
+
+// The owner's programs may write to the code: a link in the folder's place would
+// have the ingress read for them what they cannot read themselves.
+func TestTheFolderIsNoLinkThatLeadsOut(t *testing.T) {
+	code := folder(t, map[string]string{"public/index.html": "hello", "public/secret.txt": "public"})
+	for link, target := range map[string]string{
+		"inside": "public", "above": "..", "absolute": filepath.Dir(code), "beyond": "public/../..",
+	} {
+		if err := os.Symlink(target, filepath.Join(code, link)); err != nil {
+			t.Fatal(err)
+		}
+		res := get(t, site.New(code, link), "GET", "/secret.txt")
+		if text := body(t, res); link == "inside" && text != "public" || link != "inside" && (res.StatusCode != 500 || strings.Contains(text, "sesame")) {
+			t.Errorf("by the link %s it answers %d %q", link, res.StatusCode, text)
+		}
 	}
 }
