@@ -77,8 +77,14 @@ func (l *Local) Close() error {
 	return nil
 }
 
+// errNoFolder: the database knows of a version whose folder is not there.
+var errNoFolder = errors.New("the folder of what was built is gone, as after restoring a backup without it; deploy it again")
+
 // Start implements workload.Runner.
 func (l *Local) Start(ctx context.Context, r workload.Release) (workload.Instance, error) {
+	if _, err := os.Stat(workload.CodeDir(r.Dir)); errors.Is(err, os.ErrNotExist) {
+		return nil, errNoFolder
+	}
 	if err := makeHome(r); err != nil {
 		return nil, err
 	}

@@ -353,6 +353,21 @@ func TestWhatIsNotReadySaysWhy(t *testing.T) {
 	}
 }
 
+func TestAVersionWithoutItsFolderSaysWhatToDo(t *testing.T) {
+	data := dataDir(t)
+	l, r := local(t, data), release(data, "silent")
+	if err := os.RemoveAll(filepath.Join(data, "apps")); err != nil {
+		t.Fatal(err)
+	}
+	i, err := l.Start(t.Context(), r)
+	if err == nil || !strings.Contains(err.Error(), "deploy it again") {
+		t.Errorf("got %v, %v", i, err)
+	}
+	if _, err := os.Stat(r.Home); !os.IsNotExist(err) {
+		t.Errorf("a home was made: %v", err)
+	}
+}
+
 func TestAnotherProgramAtThePortIsNotTakenForTheApp(t *testing.T) {
 	data := dataDir(t)
 	i := started(t, local(t, data), release(data, "silent"))
