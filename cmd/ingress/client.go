@@ -32,7 +32,7 @@ type clientCommands struct {
 // clientFlags are the flags all client commands share. They may stand before or
 // after the command.
 type clientFlags struct {
-	Address string        `group:"Client flags:" env:"INGRESS_ADDRESS" default:"http://localhost:8080" placeholder:"URL" help:"Platform to call, ${default} unless given."`
+	Address string        `group:"Client flags:" env:"INGRESS_ADDRESS" default:"http://localhost:8080" placeholder:"URL" help:"Platform to call, INGRESS_ADDRESS or ${default} unless given."`
 	JSON    bool          `group:"Client flags:" name:"json" help:"Print the API's reply as JSON."`
 	Timeout time.Duration `group:"Client flags:" default:"30s" help:"How long to wait for a reply, or for the first one of a stream."`
 }

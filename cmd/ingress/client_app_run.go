@@ -101,7 +101,8 @@ type appUpdateCmd struct {
 }
 
 func (appUpdateCmd) Help() string {
-	return "With nothing but a name the latest of its source is deployed again. Variables given replace the whole environment; " +
+	return "With nothing but a name its source is deployed again, the latest of a repository; an uploaded folder is not kept. " +
+		"Variables given replace the whole environment; " +
 		"without any it stays. --health-path - and --concurrency -1 take these back, --idle-timeout default as well.\n\n" + examples(
 		"ingress app update shop --dir .",
 		"ingress app update shop",

@@ -160,7 +160,8 @@ type functionUpdateCmd struct {
 }
 
 func (functionUpdateCmd) Help() string {
-	return "With nothing but a name the latest of its source is deployed again. Variables given replace the whole environment; " +
+	return "With nothing but a name its source is deployed again, the latest of a repository; an uploaded folder is not kept. " +
+		"Variables given replace the whole environment; " +
 		"without any it stays.\n\n" + examples(
 		"ingress function update greet --source greet.py",
 		"ingress function update greet --env MODE=test",

@@ -70,6 +70,26 @@ func words(text string) []string {
 	return all
 }
 
+func TestHelpNamesTheVariables(t *testing.T) {
+	for _, test := range []struct {
+		args  []string
+		names []string
+	}{
+		{[]string{"--help"}, []string{"M3O_API_TOKEN", "INGRESS_ADDRESS", "INGRESS_CONFIG", "INGRESS_DATA_DIR"}},
+		{[]string{"url", "create", "--help"}, []string{"INGRESS_ADDRESS", "INGRESS_CONFIG", "INGRESS_DATA_DIR"}},
+	} {
+		for _, set := range []string{"", "http://localhost:1"} {
+			t.Setenv("INGRESS_ADDRESS", set)
+			out, _, code := runMain(t, test.args...)
+			for _, name := range test.names {
+				if code != 0 || strings.Count(out, name) != 1 {
+					t.Errorf("with %q, %q does not name %s once:\n%s", set, test.args, name, out)
+				}
+			}
+		}
+	}
+}
+
 func TestHelpShowsTheExamples(t *testing.T) {
 	got := withKey().run(t, "url", "create", "--help")
 	for _, want := range []string{"Usage: ingress url create <destination>", "Examples:", "    ingress url create https://example.com/ --id docs", "--address=URL", "INGRESS_ADDRESS"} {

@@ -81,7 +81,9 @@ type keyRevokeCmd struct {
 	ofTenant `embed:""`
 }
 
-func (keyRevokeCmd) Help() string { return examples("ingress key revoke 7d0e51b2") }
+func (keyRevokeCmd) Help() string {
+	return examples("ingress key revoke key_6khewoj2soidpmt35gn4xvkvon")
+}
 
 // Run refuses a key in place of its id: process lists have then shown it, and it
 // must not be sent around as well.

@@ -19,8 +19,8 @@ import (
 
 // rootCommand is the whole command line.
 type rootCommand struct {
-	ConfigFile string `name:"config" env:"INGRESS_CONFIG" type:"path" placeholder:"FILE" help:"YAML file with settings of ingress serve, each under its flag's name."`
-	DataDir    string `name:"data-dir" env:"INGRESS_DATA_DIR" type:"path" placeholder:"DIR" help:"Where everything is kept. $XDG_DATA_HOME/m3o-ingress unless set. With --api-address for certificates alone."`
+	ConfigFile string `name:"config" env:"INGRESS_CONFIG" type:"path" placeholder:"FILE" help:"YAML file with settings of ingress serve, each under its flag's name. INGRESS_CONFIG unless given."`
+	DataDir    string `name:"data-dir" env:"INGRESS_DATA_DIR" type:"path" placeholder:"DIR" help:"Where everything is kept. INGRESS_DATA_DIR or $XDG_DATA_HOME/m3o-ingress unless given. With --api-address for certificates alone."`
 
 	Serve       serveCmd       `cmd:"" default:"withargs" help:"Run the ingress (the default)."`
 	Settings    configCmd      `cmd:"" name:"config" help:"Show and change the settings, also of a running ingress."`
@@ -107,11 +107,13 @@ func (p *program) parser() (*kong.Kong, error) {
 	p.file = &configFile{env: os.LookupEnv}
 	parser, err := kong.New(p.cli,
 		kong.Name("ingress"),
-		kong.Description("The front door of a small serverless platform, and the platform behind it. Without a command it serves."),
+		kong.Description("The front door of a small serverless platform, and the platform behind it. Without a command it serves. The client commands use the key in M3O_API_TOKEN, or, on the machine of the ingress, its own."),
 		kong.Writers(p.stdout, p.stderr),
 		kong.Exit(func(code int) { panic(exit(code)) }),
 		kong.Resolvers(p.file),
 		kong.NamedMapper("path", kong.MapperFunc(decodePath)),
+		// The help itself names variables; kong would only name those that are set.
+		kong.ValueFormatter(func(v *kong.Value) string { return v.Help }),
 		kong.PostBuild(hideSettings),
 		ignoreEmptyVariables(os.LookupEnv),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),

@@ -175,7 +175,8 @@ func (upgradeCmd) Help() string {
 	return `The running ingress starts the program that is installed at its path now, with
 its own arguments, hands it the listeners, and ends when the last of its requests
 has. No request is dropped, and no app restarts. When the new program does not come
-up, the running one goes on. SIGHUP does the same.
+up, the running one goes on. SIGHUP does the same, unless the ingress was
+started from a terminal.
 
 Example:
   install -m 755 ingress /usr/local/bin/ingress && ingress upgrade`
