@@ -193,10 +193,17 @@ func (c *client) finished(ctx context.Context, w target, number int64, at standi
 		return false, nil
 	}
 	show.end()
-	if err := log.failed(ctx, at); err != nil {
+	reason := at.newest.GetReason()
+	switch err := log.failed(ctx, at); {
+	case err != nil:
 		c.say("its log cannot be read: %v", err)
+		reason = oneLine(reason)
+	case c.json:
+		reason = oneLine(reason)
+	default: // what it quotes has just been shown
+		reason, _, _ = strings.Cut(reason, "\n")
+		reason = strings.TrimSuffix(reason, "; it printed last:")
 	}
-	reason := oneLine(at.newest.GetReason())
 	if reason == "" {
 		reason = at.newest.GetState()
 	}

@@ -195,7 +195,7 @@ func TestOneFileIsCountedAsOne(t *testing.T) {
 }
 
 func TestADeployThatFailsShowsWhyAndTheEndOfItsLog(t *testing.T) {
-	d := newDeployer(t, "", "go build: exit status 1")
+	d := newDeployer(t, "", "go build: exit status 1\n# shop\n./main.go:1: no")
 	if got := d.asAlice("app", "run", "shop", "--repo", "https://example.com/shop"); got.code != 0 {
 		t.Fatalf("%+v", got)
 	}
@@ -206,7 +206,7 @@ func TestADeployThatFailsShowsWhyAndTheEndOfItsLog(t *testing.T) {
 		t.Errorf("no %q in %+v", lost, got)
 	}
 	got = d.asAlice("app", "status", "shop")
-	if lost := missing(got.stdout, "Running\n", "REASON   version 2: go build: exit status 1", "VERSION  1", "NEWEST   2, failed", "build "); lost != "" {
+	if lost := missing(got.stdout, "Running\n", "REASON   version 2: go build: exit status 1 # shop ./main.go:1: no", "VERSION  1", "NEWEST   2, failed", "build "); lost != "" {
 		t.Errorf("no %q in\n%s", lost, got.stdout)
 	}
 	got = d.asAlice("app", "versions", "shop")
