@@ -20,6 +20,7 @@ type origin string
 
 // The sources, in order of precedence.
 const (
+	fromSystemd     origin = "systemd" // of listeners alone
 	fromFlag        origin = "flag"
 	fromEnvironment origin = "environment"
 	fromFile        origin = "file"

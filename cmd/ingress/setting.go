@@ -217,6 +217,20 @@ func describeSource(from origin, name string) string {
 	return string(from)
 }
 
+// activated notes that systemd has opened the listeners of a setting, whatever was
+// given. It is called before anything is listed.
+func (s *settings) activated(field string, listeners []net.Listener) {
+	var addrs []string
+	for _, l := range listeners {
+		addrs = append(addrs, l.Addr().String())
+	}
+	for i := range s.listed {
+		if "--"+s.listed[i].Name == field {
+			s.listed[i].Value, s.listed[i].Source = strings.Join(addrs, ","), fromSystemd
+		}
+	}
+}
+
 // list returns every setting with its value and source.
 func (s *settings) list() []setting {
 	s.mu.Lock()

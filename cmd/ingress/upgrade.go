@@ -114,7 +114,8 @@ type openedListener struct {
 // open opens the listeners of a setting, or takes them over.
 func (s *server) open(field string, addrs []string, others []net.Listener) ([]net.Listener, error) {
 	var all []net.Listener
-	if s.inherited.has(field, bySystemd) {
+	activated := s.inherited.has(field, bySystemd)
+	if activated {
 		addrs = []string{bySystemd}
 	}
 	for _, addr := range addrs {
@@ -130,6 +131,9 @@ func (s *server) open(field string, addrs []string, others []net.Listener) ([]ne
 		for _, l := range listeners {
 			s.opened = append(s.opened, openedListener{listenerName(field, addr), l})
 		}
+	}
+	if activated {
+		s.settings.activated(field, all)
 	}
 	return all, nil
 }

@@ -344,6 +344,9 @@ func TestSystemdOpensTheListeners(t *testing.T) {
 		if a := i.get("http://localhost/"); a.status != http.StatusOK {
 			t.Errorf("it answers %d", a.status)
 		}
+		if out, stderr, _ := i.run(nil, "config", "get", "listen", "--json"); !strings.Contains(out, l.Addr().String()) || !strings.Contains(out, `"systemd"`) {
+			t.Errorf("the settings say that it listens on %s%s", out, stderr)
+		}
 		replace()
 	}
 	if a := i.get("http://localhost/"); a.status != http.StatusOK {
