@@ -69,7 +69,23 @@ func (e *Edge) Explain(ctx context.Context, u *url.URL) Explanation {
 	default:
 		x.Answer = ownAnswer(unknownHost())
 	}
+	if u.Scheme == "http" && e.explainRedirect(x, m.kind) {
+		x.Answer = "a redirect to TLS; there: " + x.Answer
+	}
 	return x
+}
+
+// explainRedirect reports whether a plain request would be sent to TLS; see
+// securedHost.
+func (e *Edge) explainRedirect(x Explanation, kind routeKind) bool {
+	s := e.config.Secure
+	switch {
+	case s == nil, x.Host == "", x.Known == knownUnknown:
+		return false
+	case kind == routeUnknownHost, kind == routeBadHost, kind == routeBadMethod, kind == routeBadAPIMethod:
+		return false
+	}
+	return s.Covers(x.Host)
 }
 
 // explainTenant is about an app or a function. One that runs here forgets with each

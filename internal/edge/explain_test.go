@@ -54,6 +54,27 @@ func TestExplainTellsWithoutAsking(t *testing.T) {
 	}
 }
 
+func TestExplainTellsOfTheRedirectToTLS(t *testing.T) {
+	r := newRig(t, nil, func(c *Config) {
+		c.Secure = &Secure{Covers: func(host string) bool { return host != "plain.app.test" }}
+	})
+	for address, want := range map[string]string{
+		"http://own.test/":         "a redirect to TLS; there: a page of the ingress",
+		"https://own.test/":        "a page of the ingress",
+		"http://new.app.test/":     "a redirect to TLS; there: the backend, if the platform knows it",
+		"http://plain.app.test/":   "the backend, if the platform knows it",
+		"http://missing.app.test/": "404 unknown_app",
+		"http://nobody.test/":      "404 unknown_host",
+	} {
+		if strings.Contains(address, "missing") {
+			r.get("missing.app.test/")
+		}
+		if got := r.edge.Explain(t.Context(), urlOf(t, address)).Answer; got != want {
+			t.Errorf("%s: %q, want %q", address, got, want)
+		}
+	}
+}
+
 // What stands in the way of a request is told, with when it will not any more.
 func TestExplainTellsHowTheBackendIs(t *testing.T) {
 	clock := newClock()
