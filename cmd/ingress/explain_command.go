@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/m3o/ingress/internal/edge"
 )
@@ -46,7 +47,7 @@ func (c *explainCmd) Run(p *program) error {
 
 // explain asks for the explanation of an address as a person writes it.
 func (s *socketControl) explain(address string) (x edge.Explanation, err error) {
-	if _, err := parseWebURL(address); err != nil {
+	if !strings.Contains(address, "://") {
 		address = "http://" + address
 	}
 	err = s.do(http.MethodGet, "/explain?"+url.Values{"url": {address}}.Encode(), nil, &x)

@@ -55,6 +55,11 @@ func TestExplainSaysWhatWouldBecomeOfAURL(t *testing.T) {
 	if _, stderr, code := i.run(nil, "explain", "/path"); code != 1 || !strings.Contains(stderr, "has no host") {
 		t.Errorf("no host: %d %s", code, stderr)
 	}
+	for _, strange := range []string{"http://[::", "ftp://hello.app.localhost"} {
+		if out, stderr, code := i.run(nil, "explain", strange); code != 1 || !strings.Contains(stderr, "the URL to explain ") {
+			t.Errorf("%s: %d %s%s", strange, code, out, stderr)
+		}
+	}
 	i.stop()
 	if _, stderr, code := runProgram(t, []string{"INGRESS_DATA_DIR=" + dir}, "explain", "hello.app.localhost"); code != 1 || !strings.Contains(stderr, "no ingress is running") {
 		t.Errorf("without a running process: %d %s", code, stderr)
