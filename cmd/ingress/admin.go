@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"os"
+	"strconv"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -123,13 +124,21 @@ type controlError struct {
 // writeControl answers on the socket. Everything that fails there was asked for
 // wrongly or is said in full: only the operator sees it.
 func writeControl(w http.ResponseWriter, value any, err error) {
-	w.Header().Set("Content-Type", "application/json")
+	status := http.StatusOK
 	if err != nil {
-		w.WriteHeader(http.StatusBadRequest)
-		value = controlError{err.Error()}
+		status, value = http.StatusBadRequest, controlError{err.Error()}
 	}
-	// A failed write means that the operator's command has gone.
-	_ = json.NewEncoder(w).Encode(value)
+	body, err := json.Marshal(value)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	// With its length an answer is whole once it is written: this process may end
+	// before the server adds an end to it.
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(status)
+	_, _ = w.Write(body) // a failed write means that the operator's command has gone
 }
 
 // adminTimeout bounds reading a request on the admin listeners.

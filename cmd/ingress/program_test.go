@@ -161,10 +161,18 @@ func launchWith(t testing.TB, program string, files []*os.File, user *syscall.Cr
 	}
 	go func() { i.exited <- i.cmd.Wait() }()
 	t.Cleanup(func() {
-		if i.cmd.ProcessState == nil {
-			// A failing test got here first; nothing is left behind.
-			_ = i.cmd.Process.Kill()
-			<-i.exited
+		select {
+		case err := <-i.exited:
+			i.exited <- err
+			return
+		default:
+		}
+		// A failing test got here first; nothing is left behind.
+		_ = i.cmd.Process.Kill()
+		select {
+		case <-i.exited:
+		case <-time.After(deadline): // another that took its place holds its output
+			t.Error("the program, or one that took its place, is left")
 		}
 	})
 	return i
