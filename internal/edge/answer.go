@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -13,11 +14,14 @@ import (
 type answer struct {
 	http.ResponseWriter
 	body      *visitorBody // nil when the request has none
+	front     *frontConn   // that the request came by, or nil
 	early     func(http.Header)
 	request   []string // the request's id, as a header's values
 	finalOnly bool     // the visitor speaks HTTP/1.0, which has no interim answers
 	version2  bool     // HTTP/2, which has no upgrades
 	hijacked  bool
+	flushing  sync.Mutex
+	unflushed bool // nothing more is to be flushed
 	// halfClosed and tunnelIdle are the limits of halves, which are those of the
 	// upgraded connection.
 	halfClosed, tunnelIdle time.Duration

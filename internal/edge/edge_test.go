@@ -277,7 +277,7 @@ func (b *lockedBuffer) String() string {
 	return b.buf.String()
 }
 
-func urlOf(t *testing.T, s string) *url.URL {
+func urlOf(t testing.TB, s string) *url.URL {
 	t.Helper()
 	u, err := url.Parse(s)
 	if err != nil {

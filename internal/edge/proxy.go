@@ -211,7 +211,7 @@ func (p *proxy) refuseLoop(r *http.Request) *failure {
 // send takes the hop. A failure means that nothing was written.
 func (p *proxy) send(w http.ResponseWriter, r *http.Request, h *hop, explain func(error) *failure) *failure {
 	h.answer = &answer{
-		ResponseWriter: w, early: h.early, request: h.record.request, finalOnly: !r.ProtoAtLeast(1, 1), version2: r.ProtoMajor == 2,
+		ResponseWriter: w, front: frontOf(r), early: h.early, request: h.record.request, finalOnly: !r.ProtoAtLeast(1, 1), version2: r.ProtoMajor == 2,
 		halfClosed: p.HalfClosed, tunnelIdle: p.TunnelIdle,
 	}
 	ctx := upstream.WithRetryNotice(r.Context(), func() { h.record.retried = true })
@@ -281,6 +281,7 @@ func (hopTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 		res.Header.Del(errorHeader) // as response.WriteHeader, which never sees this one
 	}
 	h.answer.prepare(res)
+	h.answer.pass(r, res)
 	return res, nil
 }
 
