@@ -205,7 +205,9 @@ func (a *authority) find(ctx context.Context, hello *tls.ClientHelloInfo, name s
 	if wildcard, ok := a.wildcardOf(name); ok {
 		return a.findWildcard(ctx, hello, wildcard)
 	}
-	if !a.has(name) {
+	// certmagic would order anew for whoever comes with an expired one, as often as they
+	// come, and have the others wait for minutes.
+	if !a.hasValid(name) {
 		if err := a.obtain(ctx, name); err != nil {
 			return nil, err
 		}

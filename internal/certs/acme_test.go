@@ -504,3 +504,42 @@ func TestACertificateIsRevokedAfterARestart(t *testing.T) {
 		t.Errorf("%d revocations were asked for", n)
 	}
 }
+
+// Anybody can make handshakes for a host whose certificate has expired and cannot be
+// had anew, because its name leads elsewhere now. The authority counts orders that
+// fail, for all hosts together.
+func TestHandshakesForAnExpiredCertificateMakeFewOrders(t *testing.T) {
+	ca := acmetest.New(t, validity)
+	s := startSite(t, ca, newStorage(t), serving("m3o.test"), func(o *ACME) { o.MaxNames = 1 })
+	leaf := s.mustVisit("m3o.test")
+	later := leaf.NotAfter.Add(time.Hour)
+	s.m.acme.now = func() time.Time { return later }
+	ca.Reach("127.0.0.1:1", "127.0.0.1:1") // where nobody is
+	find := func() (*tls.Certificate, error) {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		hello := &tls.ClientHelloInfo{ServerName: "m3o.test", SupportedVersions: []uint16{tls.VersionTLS13}, SignatureSchemes: []tls.SignatureScheme{tls.ECDSAWithP256AndSHA256}}
+		return s.m.acme.find(ctx, hello, "m3o.test")
+	}
+	if _, err := find(); err == nil || errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("got %v, want the order's failure", err)
+	}
+	before := ca.Orders()
+	for range 3 {
+		if _, err := find(); !errors.Is(err, errBackoff) {
+			t.Errorf("got %v", err)
+		}
+	}
+	if n := ca.Orders(); n != before {
+		t.Errorf("%d more orders were made", n-before)
+	}
+	ca.Reach(s.web, s.secure)
+	s.m.acme.failures.forget("m3o.test")
+	cert, err := find()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cert.Leaf.SerialNumber.Cmp(leaf.SerialNumber) == 0 {
+		t.Error("the expired certificate is shown")
+	}
+}

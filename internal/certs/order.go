@@ -71,14 +71,15 @@ func (a *authority) start(name string) (*job, error) {
 		return j, nil
 	}
 	j := &job{done: make(chan struct{})}
-	if _, ok := a.have[name]; ok {
+	expires, known := a.have[name]
+	if expires.After(a.now()) {
 		close(j.done)
 		return j, nil
 	}
 	switch {
 	case a.life.Err() != nil:
 		return nil, errEnding
-	case len(a.have)+len(a.jobs) >= a.o.MaxNames:
+	case !known && len(a.have)+len(a.jobs) >= a.o.MaxNames:
 		return nil, errFull
 	case !a.orders.take():
 		return nil, errBudget
@@ -95,7 +96,7 @@ func (a *authority) order(name string, j *job) {
 	defer cancel()
 	j.cancel = cancel
 	expires, err := a.expiryOf(ctx, name)
-	if err != nil { // what is left of it, if anything, is of no use
+	if err != nil || !expires.After(a.now()) { // what is left of it, if anything, is of no use
 		err = a.o.Storage.Delete(ctx, certmagic.StorageKeys.CertsSitePrefix(a.issuer.IssuerKey(), name))
 		if err == nil {
 			err = a.magic.ObtainCertAsync(context.WithValue(ctx, jobKey{}, j), name)
@@ -119,6 +120,7 @@ func (a *authority) order(name string, j *job) {
 	a.mu.Unlock()
 	if err == nil {
 		a.failures.forget(name)
+		a.cache.RemoveManaged([]certmagic.SubjectIssuer{{Subject: name, IssuerKey: a.issuer.IssuerKey()}}) // the expired one
 	}
 	close(j.done)
 }

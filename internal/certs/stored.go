@@ -71,6 +71,13 @@ func (a *authority) has(name string) bool {
 	return ok
 }
 
+// hasValid is has for what has not expired.
+func (a *authority) hasValid(name string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.have[name].After(a.now())
+}
+
 // renewed notes the new end of a certificate that no job was for.
 func (a *authority) renewed(ctx context.Context, name string) error {
 	expires, err := a.expiryOf(ctx, name)
