@@ -93,14 +93,18 @@ func (e *Edge) loggedClient(rec *record) string {
 	return network.Addr().String()
 }
 
-// loggedPath leaves out verification tokens.
+// loggedPath leaves out verification tokens. A link that came by a host or with a
+// method that is not served may have one, too, and it is good for another visit.
 func loggedPath(r *http.Request, rec *record) string {
 	path := r.URL.EscapedPath()
+	switch rec.match.kind {
+	case routeUser, routeBadMethod, routeBadHost, routeUnknownHost:
+		if strings.HasPrefix(r.URL.Path, "/user/") {
+			return "/user/***"
+		}
+	}
 	if rec.match.kind != routeUser || path == "/" || path == "" {
 		return path
-	}
-	if strings.HasPrefix(path, "/user/") {
-		return "/user/***"
 	}
 	return "/***"
 }

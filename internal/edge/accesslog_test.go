@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -65,6 +66,23 @@ func TestALineSaysForWhomAndWhereTheTimeWent(t *testing.T) {
 	}
 	if strings.Contains(r.log.String(), `"msg":"request"`) {
 		t.Error("the lines are in the other log too")
+	}
+}
+
+func TestNoTokenIsLogged(t *testing.T) {
+	log, config := accessLog(func(*Config) {})
+	r := newRig(t, nil, config)
+	r.tokens["secret"] = Redirects{}
+	for i, request := range []string{
+		"GET /user/secret HTTP/1.1\r\nHost: own.test", "GET /user/secret HTTP/1.1\r\nHost: user.test", "GET /secret?token=secret HTTP/1.1\r\nHost: user.test",
+		"TRACE /user/secret HTTP/1.1\r\nHost: own.test", "GET /user/secret HTTP/1.1\r\nHost: www.own.test", "GET /user/secret HTTP/1.1\r\nHost: own_test:x",
+		"GET /%75ser/secret HTTP/1.1\r\nHost: www.own.test",
+	} {
+		r.raw(request + "\r\nConnection: close\r\n\r\n")
+		eventually(t, "the line", func() bool { return len(lines(t, log)) == i+1 })
+		if line := lines(t, log)[i]; strings.Contains(fmt.Sprint(line), "secret") {
+			t.Errorf("%q: the line is %v", request, line)
+		}
 	}
 }
 
