@@ -121,8 +121,8 @@ type Limits struct {
 	// Request is how long a request may take in all, upgraded connections left out;
 	// beyond it, 504. Zero is no limit.
 	Request time.Duration
-	// BodyStall is how long a visitor may send nothing of a body for an app or a
-	// function, before the answer begins; beyond it, 408. Default 60 s.
+	// BodyStall is how long a visitor may send nothing of a body for an app, a function
+	// or a remote platform, before the answer begins; beyond it, 408. Default 60 s.
 	BodyStall time.Duration
 	// Streams bounds the requests at the same time on one HTTP/2 connection, and
 	// Resets how many may be given up without an answer, each answered one making up

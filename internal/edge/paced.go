@@ -18,8 +18,8 @@ type pacedBody struct {
 	patience time.Duration
 	now      func() time.Time
 	// whole is set when the body is read as a whole before anything is done with
-	// it. A stream that is passed on may pause for as long as it likes, unless it
-	// must come steadily: no read may take longer than patience then.
+	// it. How long a stream that is passed on may pause is for the proxy to say, unless
+	// it must come steadily: no read may take longer than patience then.
 	whole    bool
 	steadily bool
 	started  time.Time

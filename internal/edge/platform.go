@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 )
 
 // platform returns the handler that passes requests through to a remote platform
@@ -17,6 +18,7 @@ func (p *proxy) platform(base *url.URL) handler {
 		}
 		h := &hop{
 			now:       p.Now,
+			stall:     stallOf(r, p.BodyStall),
 			transport: p.Transport,
 			url:       base,
 			node:      p.Node,
@@ -27,6 +29,18 @@ func (p *proxy) platform(base *url.URL) handler {
 		h.record.backend = base.Host
 		return p.send(w, r, h, platformFailure)
 	}
+}
+
+// stallOf returns how long the body may pause. What must come steadily is watched
+// here in place of its own reading, by whose error a visitor who is too slow could not
+// be told from one who has left.
+func stallOf(r *http.Request, usual time.Duration) time.Duration {
+	b, ok := r.Body.(*pacedBody)
+	if !ok || !b.steadily {
+		return usual
+	}
+	b.steadily = false
+	return b.patience
 }
 
 // withoutMicro removes headers that mean something inside the platform: a foreign

@@ -3,6 +3,7 @@ package edge
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -134,5 +135,25 @@ func TestThePlatformsWebSocketsPassUntouched(t *testing.T) {
 	}
 	if _, _, err := ws.Read(t.Context()); websocket.CloseStatus(err) != websocket.StatusPolicyViolation {
 		t.Errorf("closed with %v", err)
+	}
+}
+
+// What is passed on as it comes may pause, but a body that never comes must not hold
+// a connection to the platform for ever: nobody need have a key for that.
+func TestABodyForARemotePlatformThatNeverComesIsGivenUp(t *testing.T) {
+	remote := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body) // it is cut off
+	}))
+	defer remote.Close()
+	r := newRig(t, nil, func(c *Config) {
+		c.Platform, c.PlatformURL, c.Limits.BodyStall = nil, urlOf(t, remote.URL), 50*time.Millisecond
+	})
+	for _, path := range []string{"/v1/url/create", "/api/url/create"} {
+		conn := dial(t, r.addr)
+		fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: own.test\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{", path)
+		res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil || res.StatusCode != 408 || res.Header.Get(errorHeader) != string(ReasonBodyTooSlow) {
+			t.Fatalf("%s: got %v, %v", path, res, err)
+		}
 	}
 }

@@ -44,8 +44,8 @@ type proxyConfig struct {
 	// TunnelIdle is how long an upgraded connection may be silent with both sides
 	// open. Zero is no limit.
 	TunnelIdle time.Duration
-	// BodyStall is how long the visitor of an app or a function may send nothing of a
-	// body before the answer begins. Zero is no limit.
+	// BodyStall is how long a visitor may send nothing of a body before the answer
+	// begins. Zero is no limit.
 	BodyStall time.Duration
 	// Logger gets what went wrong after an answer had begun. Nil discards.
 	Logger *slog.Logger

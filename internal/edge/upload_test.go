@@ -185,3 +185,18 @@ func TestUploadsMustKeepComing(t *testing.T) {
 		t.Errorf("it was waited for %s", took)
 	}
 }
+
+// A platform elsewhere makes no difference: who is too slow is told so.
+func TestUploadsToARemotePlatformMustKeepComing(t *testing.T) {
+	remote := httptest.NewServer(http.HandlerFunc(received))
+	defer remote.Close()
+	r := newRig(t, nil, uploads, func(c *Config) {
+		c.Platform, c.PlatformURL, c.Limits.ReadBody = nil, urlOf(t, remote.URL), 50*time.Millisecond
+	})
+	conn := dial(t, r.addr)
+	fmt.Fprint(conn, "POST /v1/app/upload HTTP/1.1\r\nHost: own.test\r\nAuthorization: Bearer k\r\nContent-Length: 65536\r\n\r\nabc")
+	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil || res.StatusCode != 408 || res.Header.Get(errorHeader) != string(ReasonBodyTooSlow) {
+		t.Fatalf("got %v, %v", res, err)
+	}
+}
