@@ -414,7 +414,12 @@ func learnt(j job) (string, error) {
 	if j.Repo.URL.Scheme != "ssh" || j.Credential.hosts() != "" {
 		return "", nil
 	}
-	root, err := os.OpenRoot(j.Dir)
+	dest, err := os.OpenRoot(j.request.Dest)
+	if err != nil {
+		return "", fmt.Errorf("open the folder for the code: %w", err)
+	}
+	defer dest.Close()
+	root, err := dest.OpenRoot(filepath.Base(j.Dir)) // it may be a link by now
 	if err != nil {
 		return "", fmt.Errorf("open the folder fetched into: %w", err)
 	}

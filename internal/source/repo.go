@@ -2,6 +2,7 @@ package source
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -145,16 +146,19 @@ func (t *tree) fetch(ctx context.Context, j job, at string, depth int) (got, err
 // download runs an engine in a directory of its own and returns the archive it
 // made, which has no name any more, nor has anything else the engine wrote.
 func (t *tree) download(ctx context.Context, j job) (g got, archive *os.File, err error) {
-	j.Dir, err = os.MkdirTemp(t.request.Dest, ".fetch-")
-	if err != nil {
+	// By way of Dest, which belongs to the user: a program of theirs that runs may put
+	// a link in the folder's place, and what is written to it is written by us.
+	name := ".fetch-" + strings.ToLower(rand.Text())
+	if err := t.writer.root.Mkdir(name, 0o700); err != nil {
 		return got{}, nil, fmt.Errorf("make a folder to fetch into: %w", err)
 	}
+	j.Dir = filepath.Join(t.request.Dest, name)
 	defer func() {
 		if removed := os.RemoveAll(j.Dir); removed != nil {
 			err = errors.Join(err, fmt.Errorf("remove what was fetched: %w", removed))
 		}
 	}()
-	scratch, err := os.OpenRoot(j.Dir)
+	scratch, err := t.writer.root.OpenRoot(name)
 	if err != nil {
 		return got{}, nil, fmt.Errorf("open the folder to fetch into: %w", err)
 	}
