@@ -340,10 +340,15 @@ func TestWhatIsNotReadySaysWhy(t *testing.T) {
 	} {
 		t.Run(how, func(t *testing.T) {
 			data := dataDir(t)
-			i := started(t, local(t, data), release(data, how))
+			r := release(data, how)
+			i := started(t, local(t, data), r)
 			wait := deadline
 			if how == "silent" {
-				wait = time.Second
+				eventually(t, "what it prints is in its log", func() bool {
+					text, err := logfile.Tail(workload.RunLog(r.Dir), 1, 100)
+					return err == nil && string(text) == "begun: silent\n"
+				})
+				wait = 100 * time.Millisecond
 			}
 			err := i.Ready(within(t, wait), "")
 			if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "begun: "+how) {
@@ -506,16 +511,16 @@ func TestTasks(t *testing.T) {
 	if err != nil || exit.Code != 7 || out.String() != "begun: exits\n" {
 		t.Errorf("ended with %+v, %v, printed %q", exit, err, out.String())
 	}
-	out.Reset()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	if _, err := l.Run(ctx, task("tree", &out, data)); !errors.Is(err, context.DeadlineExceeded) {
+	ctx, cancel := context.WithCancel(within(t, deadline))
+	tree, told := task("tree", nil, data), &until{text: "child: ", then: cancel}
+	tree.Output = told
+	if _, err := l.Run(ctx, tree); !errors.Is(err, context.Canceled) {
 		t.Errorf("a task that was cancelled: %v", err)
 	}
-	_, child, ok := strings.Cut(out.String(), "child: ")
+	_, child, ok := strings.Cut(string(told.written), "child: ")
 	pid, err := strconv.Atoi(strings.TrimSpace(child))
 	if !ok || err != nil {
-		t.Fatalf("the task printed %q", out.String())
+		t.Fatalf("the task printed %q", told.written)
 	}
 	if err := syscall.Kill(pid, 0); !errors.Is(err, syscall.ESRCH) {
 		t.Errorf("its child %d outlives it: %v", pid, err)
@@ -526,6 +531,21 @@ func TestTasks(t *testing.T) {
 	if _, err := l.Run(within(t, deadline), broken); !errors.Is(err, full.error) {
 		t.Errorf("output that fails: %v", err)
 	}
+}
+
+// until calls then once a line with text was written to it.
+type until struct {
+	text    string
+	then    func()
+	written []byte
+}
+
+func (u *until) Write(b []byte) (int, error) {
+	u.written = append(u.written, b...)
+	if _, line, found := strings.Cut(string(u.written), u.text); found && strings.HasSuffix(line, "\n") {
+		u.then()
+	}
+	return len(b), nil
 }
 
 type failing struct{ error }
