@@ -58,7 +58,8 @@ type Options struct {
 	Builder    Builder
 	Activator  Activator
 	Layout     workload.Layout
-	// Builds is how many versions are fetched and built at the same time.
+	// Builds is how many versions are fetched and built at the same time. Tenants
+	// take turns.
 	Builds int
 	// Keep is how many versions of a workload keep their folders.
 	Keep int
@@ -77,7 +78,7 @@ type Options struct {
 // are safe for concurrent use.
 type Deployer struct {
 	Options
-	slots    chan struct{} // one for each build that may run
+	slots    *slots
 	wake     chan struct{} // holds a token while inbox may have something
 	inbox    inbox
 	cacheUse cacheUse
@@ -93,7 +94,7 @@ func New(o Options) *Deployer {
 	}
 	return &Deployer{
 		Options: o,
-		slots:   make(chan struct{}, max(o.Builds, 1)),
+		slots:   newSlots(max(o.Builds, 1)),
 		wake:    make(chan struct{}, 1),
 	}
 }

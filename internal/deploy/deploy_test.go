@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -546,6 +547,35 @@ func TestBuildsAreBounded(t *testing.T) {
 	}
 	for n := range 5 {
 		f.awaitVersion(fmt.Sprintf("hello%d", n), 1, workload.Ready)
+	}
+}
+
+// One tenant has many to build: another's is built when the next slot is free, or one
+// soon after that, if it comes to wait too late.
+func TestTenantsTakeTurnsToBuild(t *testing.T) {
+	f := newFixture(t)
+	f.options.Builds = 1
+	f.fetcher.hold = make(chan error)
+	f.run()
+	const many = 12
+	for n := range many {
+		f.create(fmt.Sprintf("many%d", n))
+	}
+	<-f.fetcher.begun
+	other := caller
+	other.Tenant = "b"
+	_, err := f.Create(t.Context(), other, workload.Spec{Name: "other", Region: "local", Source: workload.Source{Files: map[string]string{"index.html": "hello"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var begun []string
+	for range many {
+		f.fetcher.hold <- nil
+		begun = append(begun, <-f.fetcher.begun)
+	}
+	f.fetcher.hold <- nil
+	if at := slices.Index(begun, "app-other-1-fetch"); at < 0 || at > many/2 {
+		t.Errorf("it is built after %d others: %v", at+1, begun)
 	}
 }
 

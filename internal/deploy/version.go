@@ -135,12 +135,11 @@ func (v *deployment) beginAnew(ctx context.Context) error {
 
 // makeInSlot waits until fewer than Builds others are being built.
 func (v *deployment) makeInSlot(ctx context.Context) error {
-	select {
-	case v.slots <- struct{}{}:
-	case <-ctx.Done():
-		return ctx.Err()
+	leave, err := v.slots.enter(ctx, v.job.Tenant)
+	if err != nil {
+		return err
 	}
-	defer func() { <-v.slots }()
+	defer leave()
 	using := v.cacheUse.of(v.job.Tenant)
 	using.RLock()
 	defer using.RUnlock()
