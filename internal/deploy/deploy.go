@@ -19,6 +19,7 @@ import (
 type Registry interface {
 	Backend(ctx context.Context, id string) (workload.Backend, error)
 	Work(ctx context.Context) ([]workload.Job, error)
+	Source(ctx context.Context, id string, number int64) (workload.Source, error)
 	Advance(ctx context.Context, id string, number int64, to workload.State, reason string, change func(*workload.Version)) error
 	Release(ctx context.Context, id string, number int64) (workload.Release, error)
 	Promoted(ctx context.Context, id string, number, revision int64) error

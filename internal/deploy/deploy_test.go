@@ -227,8 +227,12 @@ func (f *fixture) folders(id string) string {
 
 func TestAVersionIsFetchedBuiltAndStarted(t *testing.T) {
 	f := newFixture(t)
+	f.fetcher.saw = make(chan source.Request, 1)
 	f.run()
 	f.create("hello")
+	if r := <-f.fetcher.saw; r.Source.Files["index.html"] != "hello" {
+		t.Errorf("fetched was %+v", r.Source)
+	}
 	v := f.awaitVersion("hello", 1, workload.Ready)
 	f.await("the steps", func() bool {
 		v = f.awaitVersion("hello", 1, workload.Ready)

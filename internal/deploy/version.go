@@ -212,11 +212,13 @@ func (v *deployment) taskName(step string) string {
 
 // fetch gets the code.
 func (v *deployment) fetch(ctx context.Context) (source.Result, error) {
-	from := v.job.Version.Source
+	from, err := v.registry.Source(ctx, v.id, v.job.Version.Number)
+	if err != nil {
+		return source.Result{}, err
+	}
 	r := source.Request{
 		Source: from, Dest: workload.CodeDir(v.release.Dir), User: v.release.User, Name: v.taskName("fetch"), Log: v.log,
 	}
-	var err error
 	host := repoHost(from.Repo)
 	switch {
 	case from.Upload != "":

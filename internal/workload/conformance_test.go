@@ -56,6 +56,7 @@ func conformance(t *testing.T, open opener) {
 		"old versions are pruned":                     testPrune,
 		"versions have a quota":                       testVersionQuota,
 		"inline files are not kept for ever":          testInlineFiles,
+		"what waits holds no files":                   testWorkIsLean,
 		"users are given once":                        testIdentities,
 		"events are kept in bounds":                   testEvents,
 		"hosts of their own":                          testDomains,

@@ -16,7 +16,8 @@ import (
 type Job struct {
 	// ID and Tenant are the workload's.
 	ID, Tenant string
-	// Version is the one to deploy, with all of its source.
+	// Version is the one to deploy. The content of inline files is left out: many jobs
+	// may wait, for long. Registry.Source has it.
 	Version Version
 	// Revision is that of the environment and settings it gets when it is started
 	// now.
@@ -64,7 +65,7 @@ func (r *Registry) Work(ctx context.Context) ([]Job, error) {
 
 // coming returns the versions on their way.
 func (r *Registry) coming(ctx context.Context) ([]waiting, error) {
-	rows, err := r.versionRows(ctx, r.db, whole, `
+	rows, err := r.versionRows(ctx, r.db, listed, `
 		WHERE v.kind = $1 AND v.state IN ($2, $3, $4) AND v.number <> w.current_version`,
 		string(r.kind), string(Pending), string(Building), string(Starting))
 	if err != nil {
@@ -84,7 +85,7 @@ func (r *Registry) coming(ctx context.Context) ([]waiting, error) {
 // restarts returns the current versions that run with an older environment, but
 // for those that another version is about to replace.
 func (r *Registry) restarts(ctx context.Context) ([]waiting, error) {
-	records, err := r.records(ctx, r.db, whole, `
+	records, err := r.records(ctx, r.db, listed, `
 		WHERE w.kind = $1 AND w.current_version <> 0 AND w.revision > w.current_revision AND w.revision > w.tried_revision`, string(r.kind))
 	if err != nil {
 		return nil, err
@@ -94,18 +95,25 @@ func (r *Registry) restarts(ctx context.Context) ([]waiting, error) {
 		if w.wanted.onItsWay(w.Current) {
 			continue
 		}
-		v, err := r.version(ctx, r.db, w.ID, w.Current)
-		if errors.Is(err, ErrNoVersion) {
-			continue // deleted since
-		}
+		v, err := r.versionRows(ctx, r.db, listed, "WHERE v.kind = $1 AND v.id = $2 AND v.number = $3", string(r.kind), w.ID, w.Current)
 		if err != nil {
 			return nil, err
 		}
+		if len(v) == 0 {
+			continue // deleted since
+		}
 		list = append(list, waiting{
-			Job{ID: w.ID, Tenant: w.Tenant, Version: v.Version, Revision: w.Revision, Restart: true}, w.Updated, w.asked,
+			Job{ID: w.ID, Tenant: w.Tenant, Version: v[0].Version, Revision: w.Revision, Restart: true}, w.Updated, w.asked,
 		})
 	}
 	return list, nil
+}
+
+// Source returns where the code of a version comes from, with all inline files. The
+// error is ErrNoVersion when there is no such version.
+func (r *Registry) Source(ctx context.Context, id string, number int64) (Source, error) {
+	v, err := r.version(ctx, r.db, id, number)
+	return v.Source, err
 }
 
 // Advance takes a version on its way to a state, and stores what change sets of

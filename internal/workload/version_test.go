@@ -28,7 +28,7 @@ func testVersionLife(t *testing.T, f *fixture) {
 	}
 	jobs, err := f.Work(ctx)
 	if err != nil || len(jobs) != 1 || jobs[0].ID != "hello" || jobs[0].Tenant != "a" || jobs[0].Restart ||
-		cmp.Diff(inline("one"), jobs[0].Version.Source) != "" || jobs[0].Version.Program.Entrypoint != "hello" {
+		cmp.Diff(inline(""), jobs[0].Version.Source) != "" || jobs[0].Version.Program.Entrypoint != "hello" {
 		t.Fatalf("work: %+v, %v", jobs, err)
 	}
 	step := workload.Step{Name: workload.StepBuild, Started: f.clock.Now(), Took: time.Second, Detail: "Node"}
@@ -367,6 +367,26 @@ func testPrune(t *testing.T, f *fixture) {
 	}
 	if _, err := f.Prune(ctx, "nosuch", 3); !errors.Is(err, workload.ErrNotFound) {
 		t.Errorf("pruning what is not there: %v", err)
+	}
+}
+
+// testWorkIsLean: a hundred functions of 4 MiB each may wait for hours, and what there
+// is to do is asked for with every change.
+func testWorkIsLean(t *testing.T, f *fixture) {
+	f.createManaged(t, tenant("a"), "hello")
+	jobs, err := f.Work(t.Context())
+	if err != nil || len(jobs) != 1 {
+		t.Fatalf("the jobs are %+v, %v", jobs, err)
+	}
+	if content, there := jobs[0].Version.Source.Files["index.js"]; !there || content != "" {
+		t.Errorf("a job holds the files %v", jobs[0].Version.Source.Files)
+	}
+	source, err := f.Source(t.Context(), "hello", 1)
+	if err != nil || source.Files["index.js"] != "one" {
+		t.Errorf("the source is %+v, %v", source, err)
+	}
+	if _, err := f.Source(t.Context(), "hello", 2); !errors.Is(err, workload.ErrNoVersion) {
+		t.Errorf("the source of no version: %v", err)
 	}
 }
 
