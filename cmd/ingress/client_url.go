@@ -129,5 +129,6 @@ func (urlDeleteCmd) Help() string { return examples("ingress url delete docs") }
 func (cmd *urlDeleteCmd) Run(ctx context.Context, c *client) error {
 	req := &urlpb.DeleteRequest{}
 	req.Id, req.ShortURL = cmd.names()
-	return c.do(ctx, "url", "Delete", req, &urlpb.DeleteResponse{}, c.confirm("link %s is deleted", cmd.Link))
+	// The API does not tell whether there was one; it may have been mistyped.
+	return c.do(ctx, "url", "Delete", req, &urlpb.DeleteResponse{}, c.confirm("there is no link %s any more", cmd.Link))
 }

@@ -58,7 +58,7 @@ func TestURLCommands(t *testing.T) {
 		{
 			args: []string{"url", "delete", "docs"},
 			path: "/v1/url/Delete", body: `{"id":"docs"}`,
-			reply: `{}`, stderr: "link docs is deleted\n",
+			reply: `{}`, stderr: "there is no link docs any more\n",
 		},
 	})
 }

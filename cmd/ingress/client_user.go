@@ -157,7 +157,7 @@ func (userDeleteCmd) Help() string { return examples("ingress user delete jane1"
 
 func (cmd *userDeleteCmd) Run(ctx context.Context, c *client) error {
 	return c.do(ctx, "user", "Delete", &userpb.DeleteRequest{Id: cmd.ID}, &userpb.DeleteResponse{},
-		c.confirm("account %s is deleted", cmd.ID))
+		c.confirm("there is no account %s any more", cmd.ID))
 }
 
 type userListCmd struct {

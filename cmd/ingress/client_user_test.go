@@ -51,7 +51,7 @@ func TestUserCommands(t *testing.T) {
 		},
 		{
 			args: []string{"user", "delete", "jane1"}, path: "/v1/user/Delete", body: `{"id":"jane1"}`,
-			reply: `{}`, stderr: "account jane1 is deleted\n",
+			reply: `{}`, stderr: "there is no account jane1 any more\n",
 		},
 		{
 			args: []string{"user", "list"}, path: "/v1/user/List", body: `{"limit":25}`,
