@@ -42,7 +42,7 @@ func (c *client) printApp(app *apppb.Service) error {
 	return c.printProperties([]property{
 		{"ID", app.GetId()},
 		{"NAME", app.GetName()},
-		{"STATUS", oneLine(app.GetStatus())},
+		{"STATUS", statusOf(app)},
 		{"URL", app.GetUrl()},
 		{"BACKEND", app.GetBackend()},
 		{"REPO", app.GetRepo()},
@@ -62,6 +62,15 @@ func (c *client) printApp(app *apppb.Service) error {
 		{"CREATED", c.stamp(app.GetCreated())},
 		{"UPDATED", c.stamp(app.GetUpdated())},
 	})
+}
+
+// statusOf is an app's status, with its reason only where that has no line of its own,
+// as on the original platform.
+func statusOf(app *apppb.Service) string {
+	if app.GetReason() != "" {
+		return word(app.GetStatus())
+	}
+	return oneLine(app.GetStatus())
 }
 
 type appListCmd struct{}

@@ -50,7 +50,11 @@ func TestAppCommands(t *testing.T) {
 		{
 			args: []string{"app", "status", "bad"}, path: "/v1/app/Status", body: `{"name":"bad"}`,
 			reply:  `{"service":{"status":"DeploymentError: it printed last:\none\r\ntwo","state":"failed","reason":"it printed last:\none\r\ntwo"}}`,
-			stdout: "DeploymentError: it printed last: one two\nSTATE   failed\nREASON  it printed last: one two\n",
+			stdout: "DeploymentError\nSTATE   failed\nREASON  it printed last: one two\n",
+		},
+		{
+			args: []string{"app", "status", "old"}, path: "/v1/app/Status", body: `{"name":"old"}`,
+			reply: `{"service":{"status":"DeploymentError: no\nsuch thing"}}`, stdout: "DeploymentError: no such thing\n",
 		},
 		{
 			args: []string{"app", "list"}, path: "/v1/app/List", body: `{}`, reply: `{"services":[]}`,

@@ -18,7 +18,7 @@ func (cmd *appStatusCmd) Run(ctx context.Context, c *client) error {
 	res := &apppb.StatusResponse{}
 	return c.do(ctx, "app", "Status", &apppb.StatusRequest{Name: cmd.Name}, res, func() error {
 		app := res.GetService()
-		if err := c.printLine(oneLine(app.GetStatus())); err != nil {
+		if err := c.printLine(statusOf(app)); err != nil {
 			return err
 		}
 		properties := []property{
