@@ -111,7 +111,7 @@ func TestARunReportsWhatItMeasured(t *testing.T) {
 // The command that the compiler's profile is renewed with.
 func TestTheProfileIsWritten(t *testing.T) {
 	needsThreadTimes(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute) // it builds the ingress
 	defer cancel()
 	var ps processes
 	defer ps.end()

@@ -228,7 +228,7 @@ func grpcPingPong(t *testing.T, c *grpc.ClientConn) {
 }
 
 func grpcDeadline(t *testing.T, c *grpc.ClientConn) {
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	s, err := c.NewStream(ctx, both("Never"), "/test.Greeter/Never")
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -106,8 +107,13 @@ func TestHTTP2ConformsAsWellAsGoDoes(t *testing.T) {
 	address, _ := r.serveTLS()
 	ours, passed := conformance(t, address)
 	t.Logf("through an app %d are passed and %d failed: %v", passed, len(ours), ours)
+	maps.DeleteFunc(ours, func(test string, _ bool) bool { return gos[test] })
+	if len(ours) == 0 {
+		return
+	}
+	again, _ := conformance(t, address) // some judge by the time that an answer takes
 	for test := range ours {
-		if !gos[test] {
+		if again[test] {
 			t.Errorf("Go's own server passes: %s", test)
 		}
 	}

@@ -162,7 +162,7 @@ func TestConnectionsAtRestGetOneMoreAnswerWhenAnotherHasTakenOver(t *testing.T) 
 func TestTheSilentKeepNoServer(t *testing.T) {
 	for name, how := range map[string]func(*Server, context.Context) error{"shutdown": (*Server).Shutdown, "retire": (*Server).Retire} {
 		t.Run(name, func(t *testing.T) {
-			e := newEnding(t, true, 200*time.Millisecond)
+			e := newEnding(t, true, 3*time.Second) // for handshakes, too
 			rests := tls.Client(dial(t, e.address), e.trust)
 			posts(t, rests)
 			dial(t, e.address) // no hello
