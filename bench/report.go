@@ -38,7 +38,7 @@ func report(o options, peers []*peer, chosen []workload, r results, resolving st
 		processor(), runtime.NumCPU(), runtime.Version(), kernel(), o.rounds, o.duration, o.connections, peers[0].name)
 	for _, w := range chosen {
 		fmt.Fprintf(&b, "### %s: %s\n\n", w.name, w.what)
-		if w.measure != nil {
+		if w.memory {
 			memoryTable(&b, peers, w, r)
 		} else {
 			requestTable(&b, peers, w, r)

@@ -13,9 +13,10 @@ import (
 type workload struct {
 	name, what string
 	secure     bool // over TLS
+	memory     bool // it is memory that counts, and no request's cost
 	// request makes the request for a peer, with the status of the answer.
 	request func(p *peer) (request []byte, status string)
-	// measure measures it, if that is not the cost of a request.
+	// measure measures it, if load does not.
 	measure func(ctx context.Context, o options, p *peer, w workload) (sample, error)
 }
 
@@ -35,7 +36,7 @@ var workloads = []workload{
 	{name: "TLS GET 1 KiB", what: "likewise, over kept connections with TLS", request: get("/1k"), secure: true},
 	{name: "HTTP/2 GET 1 KiB", what: "likewise, with 8 streams on each of an eighth of the connections", request: get("/1k"), secure: true, measure: measureHTTP2},
 	{name: "redirect", what: "a short link", request: redirect},
-	{name: "idle", what: "private memory of one idle connection", request: get("/1k"), measure: measureIdle},
+	{name: "idle", what: "private memory of one idle connection", request: get("/1k"), memory: true, measure: measureIdle},
 }
 
 func chooseWorkloads(wanted func(string) bool) ([]workload, error) {
