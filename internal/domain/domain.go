@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/net/idna"
 )
@@ -19,11 +20,17 @@ var ErrName = errors.New("it must be a name on the internet with at least one do
 // Normalise returns a host name as it is compared: in lower case, in ASCII (RFC
 // 5891), without a trailing dot. The error is ErrName.
 func Normalise(name string) (string, error) {
+	if !utf8.ValidString(name) {
+		return "", ErrName
+	}
 	host, err := idna.Lookup.ToASCII(strings.TrimSuffix(strings.TrimSpace(name), "."))
 	if err != nil || len(host) > 253 || !strings.Contains(host, ".") {
 		return "", ErrName
 	}
 	host = strings.ToLower(host)
+	if again, err := idna.Lookup.ToASCII(host); err != nil || again != host {
+		return "", ErrName // it is no form that others would take
+	}
 	for label := range strings.SplitSeq(host, ".") {
 		if !isLabel(label) {
 			return "", ErrName

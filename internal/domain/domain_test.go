@@ -17,6 +17,7 @@ func TestNormalise(t *testing.T) {
 		"": "", "example": "", "localhost": "", ".": "", "..": "", ".example.com": "", "a..example": "", "example.com..": "",
 		"*.example.com": "", "http://example.com": "", "example.com/": "", "example.com:80": "", "a_b.example.com": "", "-a.example.com": "",
 		"a-.example.com": "", "127.0.0.1": "", "1.2.3": "", "example.5": "", "[::1]": "", "::1": "", "exa mple.com": "", "a\x00.example": "",
+		"0\xbc.a": "", "\uFFFD.example": "",
 		strings.Repeat("a", 64) + ".example": "", strings.Repeat("a.", 126) + "example": "", "xn--a.example": "",
 	} {
 		got, err := domain.Normalise(name)

@@ -109,7 +109,7 @@ func withQuery(link, query string) (string, error) {
 	if u.RawQuery != "" {
 		query = u.RawQuery + "&" + query
 	}
-	u.RawQuery = query
+	u.RawQuery = strings.ReplaceAll(query, " ", "%20") // at which a mail program would end the link
 	return u.String(), nil
 }
 

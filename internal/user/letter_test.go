@@ -49,6 +49,7 @@ func FuzzMagicLink(f *testing.F) {
 	f.Add("https://shop.example.com", ".evil.example")
 	f.Add("https://shop.example.com:80", "80/")
 	f.Add("https://shop.example.com#", "//evil.example/")
+	f.Add("https://shop.example.com", "login?to=two words")
 	f.Fuzz(func(t *testing.T, address, endpoint string) {
 		if optionalURL("test", "address", address) != nil || address == "" {
 			return
