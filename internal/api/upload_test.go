@@ -56,6 +56,8 @@ func appsWith(upload uploadFunc) api.Service {
 			unused[*apppb.SetCredentialRequest, *apppb.SetCredentialResponse]("SetCredential"),
 			unused[*apppb.ListCredentialsRequest, *apppb.ListCredentialsResponse]("ListCredentials"),
 			unused[*apppb.DeleteCredentialRequest, *apppb.DeleteCredentialResponse]("DeleteCredential"),
+			unused[*apppb.AddDomainRequest, *apppb.AddDomainResponse]("AddDomain"),
+			unused[*apppb.RemoveDomainRequest, *apppb.RemoveDomainResponse]("RemoveDomain"),
 		},
 	}
 }
