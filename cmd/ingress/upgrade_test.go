@@ -246,7 +246,7 @@ func TestNobodyElseGetsTheDataDirectoryMeanwhile(t *testing.T) {
 	i, replace := upgradable(t)
 	replace()
 	other := launch(t, i.dir, nil, "--admin-socket", filepath.Join(t.TempDir(), "s"))
-	if err := <-other.exited; err == nil {
+	if err := other.wait(); err == nil {
 		t.Error("another process has taken the data directory")
 	}
 	if _, stderr := other.output(); !strings.Contains(stderr, "in use by another process") {
