@@ -7,20 +7,22 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/m3o/ingress/internal/skiptest"
 )
 
 // TestAFullDiskInTheMiddleOfADeploy gives the program a data directory on a
 // small disk of its own.
 func TestAFullDiskInTheMiddleOfADeploy(t *testing.T) {
 	if os.Geteuid() != 0 {
-		skip(t, "only root can mount a small disk")
+		skiptest.Skip(t, "only root can mount a small disk")
 	}
 	dir := shortTempDir(t)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=48m,mode=0700"); err != nil {
-		skip(t, "no disk can be mounted here: "+err.Error())
+		skiptest.Skip(t, "no disk can be mounted here: "+err.Error())
 	}
 	t.Cleanup(func() {
 		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {

@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/m3o/ingress/internal/skiptest"
 )
 
 // needs skips the test when a program it needs is not here.
@@ -21,7 +23,7 @@ func needs(t testing.TB, programs ...string) {
 	t.Helper()
 	for _, program := range programs {
 		if _, err := exec.LookPath(program); err != nil {
-			skip(t, "there is no "+program+" here")
+			skiptest.Skip(t, "there is no "+program+" here")
 		}
 	}
 }
@@ -55,7 +57,7 @@ func launchers(t testing.TB, dir string) []int {
 	var found []int
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
-		skip(t, "there is no /proc here")
+		skiptest.Skip(t, "there is no /proc here")
 	}
 	for _, entry := range entries {
 		pid, err := strconv.Atoi(entry.Name())

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/m3o/ingress/internal/skiptest"
 )
 
 // A hostile app tries what it must not do, once under an ingress that is root and
@@ -16,7 +18,7 @@ import (
 
 func TestAHostileAppAsRoot(t *testing.T) {
 	if os.Geteuid() != 0 {
-		skip(t, "this test has to be run by root")
+		skiptest.Skip(t, "this test has to be run by root")
 	}
 	testHostileApp(t, nil)
 }

@@ -19,6 +19,8 @@ import (
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 	"github.com/coder/websocket"
+
+	"github.com/m3o/ingress/internal/skiptest"
 )
 
 // The program as a visitor's browser sees it. Chromium itself knows that every
@@ -89,7 +91,7 @@ func chromium(t *testing.T) string {
 			return path
 		}
 	}
-	skip(t, "there is no chromium here")
+	skiptest.Skip(t, "there is no chromium here")
 	return ""
 }
 

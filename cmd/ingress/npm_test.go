@@ -6,26 +6,18 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
-)
 
-// skip ends a test that needs something this machine does not have. Where
-// everything should be there, INGRESS_TEST_NO_SKIP makes that a failure.
-func skip(t testing.TB, why string) {
-	t.Helper()
-	if os.Getenv("INGRESS_TEST_NO_SKIP") != "" {
-		t.Fatal(why)
-	}
-	t.Skip(why)
-}
+	"github.com/m3o/ingress/internal/skiptest"
+)
 
 // TestTheNpmClient has the platform's existing JavaScript client make its calls.
 func TestTheNpmClient(t *testing.T) {
 	node, err := exec.LookPath("node")
 	if err != nil {
-		skip(t, "there is no node here")
+		skiptest.Skip(t, "there is no node here")
 	}
 	if _, err := os.Stat("testdata/npm/node_modules/m3o"); err != nil {
-		skip(t, "the npm client is not here; to get it: npm ci --prefix cmd/ingress/testdata/npm")
+		skiptest.Skip(t, "the npm client is not here; to get it: npm ci --prefix cmd/ingress/testdata/npm")
 	}
 	i := startIngress(t)
 	for _, prefix := range []string{"v1/", "api/"} {

@@ -11,6 +11,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/m3o/ingress/internal/skiptest"
 )
 
 // TestEveryCommandOfTheREADME runs what a newcomer would paste, in order, in one
@@ -18,7 +20,7 @@ import (
 func TestEveryCommandOfTheREADME(t *testing.T) {
 	for _, program := range []string{"bash", "curl", "python3"} {
 		if _, err := exec.LookPath(program); err != nil {
-			skip(t, "there is no "+program+" here")
+			skiptest.Skip(t, "there is no "+program+" here")
 		}
 	}
 	home := filepath.Dir(shortTempDir(t))

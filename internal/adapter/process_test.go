@@ -18,19 +18,10 @@ import (
 	"time"
 
 	"github.com/m3o/ingress/internal/adapter"
+	"github.com/m3o/ingress/internal/skiptest"
 )
 
 const patience = 60 * time.Second
-
-// skip passes a test over where what it needs is absent, which is a failure
-// where everything has to be there.
-func skip(t testing.TB, reason string) {
-	t.Helper()
-	if os.Getenv("INGRESS_TEST_NO_SKIP") != "" {
-		t.Fatal(reason)
-	}
-	t.Skip(reason)
-}
 
 // toolchain is a way to run functions of one runtime.
 type toolchain struct {
@@ -52,7 +43,7 @@ func program(t testing.TB, name string) string {
 	t.Helper()
 	found, err := exec.LookPath(name)
 	if err != nil {
-		skip(t, name+" is not installed")
+		skiptest.Skip(t, name+" is not installed")
 	}
 	return found
 }
@@ -72,7 +63,7 @@ func flaskProgram(t testing.TB) string {
 	t.Helper()
 	python := pythonProgram(t)
 	if err := exec.Command(python, "-c", "import flask").Run(); err != nil {
-		skip(t, "Flask is not installed")
+		skiptest.Skip(t, "Flask is not installed")
 	}
 	return python
 }

@@ -22,6 +22,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/m3o/ingress/internal/confine"
+	"github.com/m3o/ingress/internal/skiptest"
 	"github.com/m3o/ingress/internal/workload"
 )
 
@@ -258,9 +259,6 @@ func needs(t *testing.T, names ...string) {
 		if slices.ContainsFunc(available, func(r Runtime) bool { return r.Name == name }) {
 			continue
 		}
-		if os.Getenv("INGRESS_TEST_NO_SKIP") != "" {
-			t.Fatal(unavailable[name])
-		}
-		t.Skip(unavailable[name])
+		skiptest.Skip(t, unavailable[name])
 	}
 }

@@ -21,6 +21,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/m3o/ingress/internal/skiptest"
 )
 
 // registry is an npm registry of packages made by a test.
@@ -149,7 +151,7 @@ func managerFolderOf(t *testing.T, name string) string {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(dir); err != nil {
-		skip(t, why)
+		skiptest.Skip(t, why)
 	}
 	return dir
 }
@@ -159,17 +161,9 @@ func needsNoManager(t *testing.T) {
 	t.Helper()
 	for _, name := range []string{"yarn", "pnpm"} {
 		if path, err := exec.LookPath(name); err == nil {
-			skip(t, "this machine has "+path+", which the test is to do without")
+			skiptest.Skip(t, "this machine has "+path+", which the test is to do without")
 		}
 	}
-}
-
-func skip(t *testing.T, why string) {
-	t.Helper()
-	if os.Getenv("INGRESS_TEST_NO_SKIP") != "" {
-		t.Fatal(why)
-	}
-	t.Skip(why)
 }
 
 // searchPath is that of a machine with Node.js, npm and those package managers.

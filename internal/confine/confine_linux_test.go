@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/m3o/ingress/internal/skiptest"
 )
 
 func TestForbidden(t *testing.T) {
@@ -110,7 +112,7 @@ func TestIdentity(t *testing.T) {
 
 func TestRootWithoutAnotherUserHasNoPrivileges(t *testing.T) {
 	if os.Geteuid() != 0 {
-		skip(t, "not root")
+		skiptest.Skip(t, "not root")
 	}
 	a := newApp(t, "app")
 	a.policy.User = User{}
@@ -133,7 +135,7 @@ func TestRootWithoutAnotherUserHasNoPrivileges(t *testing.T) {
 
 func TestSetUserIDGainsNothing(t *testing.T) {
 	if os.Geteuid() != 0 {
-		skip(t, "only root can make a program of root's")
+		skiptest.Skip(t, "only root can make a program of root's")
 	}
 	a := newApp(t, "app")
 	text, err := os.ReadFile(probe)
@@ -329,7 +331,7 @@ func TestStartFails(t *testing.T) {
 // name, and nothing else of that directory is seen.
 func TestClosedAncestor(t *testing.T) {
 	if os.Geteuid() != 0 || !mountable() {
-		skip(t, "only root can mount")
+		skiptest.Skip(t, "only root can mount")
 	}
 	base, err := os.MkdirTemp("/var/tmp", "confine-closed-")
 	if err != nil {

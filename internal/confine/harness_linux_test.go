@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/m3o/ingress/internal/skiptest"
 )
 
 // probeEnv names the helper program, for the tests that a copy of the test
@@ -55,19 +57,10 @@ func withProbe(m *testing.M) int {
 	return 0
 }
 
-// skip skips, unless the tests are to run whatever they need.
-func skip(t *testing.T, reason string) {
-	t.Helper()
-	if os.Getenv("INGRESS_TEST_NO_SKIP") != "" {
-		t.Fatal(reason)
-	}
-	t.Skip(reason)
-}
-
 // TestAsOrdinaryUser runs all other tests again as somebody who is not root.
 func TestAsOrdinaryUser(t *testing.T) {
 	if os.Geteuid() != 0 {
-		skip(t, "the other tests run as an ordinary user already")
+		skiptest.Skip(t, "the other tests run as an ordinary user already")
 	}
 	dir, err := os.MkdirTemp("", "confine-user-")
 	if err != nil {
@@ -224,7 +217,7 @@ func mustWrite(t *testing.T, path, text string, mode os.FileMode) {
 func landlocked(t *testing.T, version int) {
 	t.Helper()
 	if have := landlockVersion(); have < version {
-		skip(t, fmt.Sprintf("Landlock is of version %d, this needs %d", have, version))
+		skiptest.Skip(t, fmt.Sprintf("Landlock is of version %d, this needs %d", have, version))
 	}
 }
 

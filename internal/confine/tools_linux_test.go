@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/m3o/ingress/internal/skiptest"
 )
 
 // What apps and builds are made with works confined, without a network.
@@ -35,7 +37,7 @@ r, w = multiprocessing.Pipe(); p = multiprocessing.Process(target=lambda: w.send
 	} {
 		t.Run(tool.name, func(t *testing.T) {
 			if _, err := exec.LookPath(tool.path); err != nil {
-				skip(t, tool.path+" is not installed")
+				skiptest.Skip(t, tool.path+" is not installed")
 			}
 			a := newApp(t, "tool")
 			a.policy.Limits = Limits{Memory: 2 << 30, CPU: 2000, Processes: 512, Files: 4096, Disk: 2 << 30}

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/m3o/ingress/internal/runner"
+	"github.com/m3o/ingress/internal/skiptest"
 	"github.com/m3o/ingress/internal/workload"
 )
 
@@ -166,7 +167,7 @@ func TestALauncherShowsNothingOfTheEnvironment(t *testing.T) {
 		path := filepath.Join("/proc", strconv.Itoa(launcherOf(t, data)), name)
 		text, err := os.ReadFile(path)
 		if os.IsNotExist(err) {
-			t.Skip("there is no /proc here to read it from")
+			skiptest.Skip(t, "there is no /proc here to read it from")
 		}
 		if err != nil || strings.Contains(string(text), "only-for-the-app") || strings.Contains(string(text), "not-for-anybody") {
 			t.Errorf("%s is %q, %v", name, text, err)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/m3o/ingress/internal/skiptest"
 	"github.com/m3o/ingress/internal/workload"
 )
 
@@ -35,7 +36,7 @@ func fetcher(t *testing.T, engine string, o Options) (*Fetcher, *processes) {
 	case engine != "system git":
 		f.git = func() string { return "" }
 	case f.git() == "":
-		skip(t, "this machine's git cannot be used")
+		skiptest.Skip(t, "this machine's git cannot be used")
 	}
 	return f, tasks
 }

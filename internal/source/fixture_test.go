@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/m3o/ingress/internal/skiptest"
 )
 
 // hub is a folder of bare repositories.
@@ -83,7 +85,7 @@ func (h hub) https(t testing.TB, password string) (address, caFile string) {
 	}
 	program := filepath.Join(strings.TrimSpace(string(backend)), "git-http-backend")
 	if _, err := os.Stat(program); err != nil {
-		skip(t, "there is no git http-backend, which serves https in this test")
+		skiptest.Skip(t, "there is no git http-backend, which serves https in this test")
 	}
 	handler := &cgi.Handler{Path: program, Env: []string{"GIT_PROJECT_ROOT=" + h.dir, "GIT_HTTP_EXPORT_ALL=1", "HOME=" + h.home(t)},
 		InheritEnv: []string{"PATH"}, Stderr: testLog{t}}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/m3o/ingress/internal/confine"
 	"github.com/m3o/ingress/internal/runner"
+	"github.com/m3o/ingress/internal/skiptest"
 	"github.com/m3o/ingress/internal/workload"
 )
 
@@ -77,19 +78,10 @@ func (f *failing) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// skip skips a test for want of something, unless nothing may be skipped.
-func skip(t testing.TB, why string) {
-	t.Helper()
-	if os.Getenv("INGRESS_TEST_NO_SKIP") != "" {
-		t.Fatal(why)
-	}
-	t.Skip(why)
-}
-
 func needGit(t testing.TB) {
 	t.Helper()
 	if _, err := exec.LookPath("git"); err != nil {
-		skip(t, "there is no git, whose server and rules this test needs")
+		skiptest.Skip(t, "there is no git, whose server and rules this test needs")
 	}
 }
 

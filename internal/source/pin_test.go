@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/m3o/ingress/internal/skiptest"
 	"github.com/m3o/ingress/internal/workload"
 )
 
@@ -33,7 +34,7 @@ func newTwo(t *testing.T) *two {
 	for range 20 { // until a port is free on both
 		checked, err := net.Listen("tcp", net.JoinHostPort(checkedAddr.String(), "0"))
 		if err != nil {
-			skip(t, "this machine has no second loopback address: "+err.Error())
+			skiptest.Skip(t, "this machine has no second loopback address: "+err.Error())
 		}
 		port := checked.Addr().(*net.TCPAddr).AddrPort().Port()
 		victim, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(int(port))))
@@ -77,7 +78,7 @@ func rebinding(t *testing.T, asked *atomic.Int64) func(context.Context, string, 
 // localhost the address 127.0.0.1, which the check did not see.
 func TestOnlyTheCheckedAddressIsConnectedTo(t *testing.T) {
 	if addrs, err := net.DefaultResolver.LookupNetIP(deadline(t), "ip4", "localhost"); err != nil || addrs[0].String() == checkedAddr.String() {
-		skip(t, "localhost is not 127.0.0.1 here")
+		skiptest.Skip(t, "localhost is not 127.0.0.1 here")
 	}
 	needGit(t)
 	key, _ := newKey(t)

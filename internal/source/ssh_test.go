@@ -16,6 +16,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/m3o/ingress/internal/confine"
+	"github.com/m3o/ingress/internal/skiptest"
 	"github.com/m3o/ingress/internal/workload"
 )
 
@@ -191,7 +192,7 @@ func TestRepositoriesAreFetchedFromGitDaemon(t *testing.T) {
 	}
 	daemon := filepath.Join(strings.TrimSpace(string(program)), "git-daemon")
 	if _, err := os.Stat(daemon); err != nil {
-		skip(t, "there is no git daemon, which serves git:// in this test")
+		skiptest.Skip(t, "there is no git daemon, which serves git:// in this test")
 	}
 	home := h.home(t)
 	address := listen(t, func(c net.Conn) {
