@@ -17,7 +17,8 @@ import (
 // newBenchEdge returns a complete data plane whose log is rendered and thrown
 // away, and the address it is served at.
 func newBenchEdge(b *testing.B, fake *platformFake) (*Edge, string) {
-	transport := newTransport(b, upstream.Options{})
+	transport := upstream.New(upstream.Options{Engine: upstream.EngineOwn}) // as the program has it
+	b.Cleanup(transport.CloseIdleConnections)
 	e, err := New(Config{
 		Apps: fake, Functions: fake, Links: fake, Hits: fake, Verifier: fake,
 		Platform: http.NotFoundHandler(), Hosts: testHosts, Transport: transport,

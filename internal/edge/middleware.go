@@ -72,7 +72,9 @@ func (e *Edge) logged(next http.Handler) http.Handler {
 			now := e.now()
 			took := now.Sub(rec.started)
 			e.metrics.observe(rec, res, took)
-			rec.trace.end(rec, res, e.loggedClient(rec), now)
+			if rec.trace != nil {
+				rec.trace.end(rec, res, e.loggedClient(rec), now)
+			}
 			e.logAccess(r, rec, res, took)
 		}()
 		next.ServeHTTP(w, r)

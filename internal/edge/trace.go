@@ -113,11 +113,8 @@ func (t *requestTrace) answered(status int, err error) {
 	}
 }
 
-// end ends the spans that are open.
+// end ends the spans that are open. There is a trace.
 func (t *requestTrace) end(rec *record, res *response, client string, now time.Time) {
-	if t == nil {
-		return
-	}
 	if t.backend != nil {
 		t.backend.End(trace.WithTimestamp(now))
 	}
