@@ -3,13 +3,11 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"strconv"
-	"sync"
 	"time"
 )
 
@@ -40,55 +38,32 @@ func measureHTTP2(ctx context.Context, o options, p *peer, _ workload) (sample, 
 	return turn(ctx, o, p, l.run)
 }
 
-// run sends until the time is over; see load.run.
+// run sends until the time is over.
 func (l http2Load) run(ctx context.Context, d time.Duration) (outcome, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	outcomes := make([]outcome, len(l.clients)*streams)
-	errs := make([]error, len(outcomes))
-	var wait sync.WaitGroup
-	begin := time.Now()
-	until := begin.Add(d)
-	for i := range outcomes {
-		wait.Go(func() {
-			if errs[i] = l.one(ctx, l.clients[i/streams], until, &outcomes[i]); errs[i] != nil {
-				cancel()
-			}
-		})
-	}
-	wait.Wait()
-	all := outcome{took: time.Since(begin)}
-	for _, o := range outcomes {
-		all.requests += o.requests
-		all.latencies.merge(&o.latencies)
-	}
-	return all, errors.Join(errs...)
+	return drive(ctx, d, len(l.clients)*streams, l.stream)
 }
 
-func (l http2Load) one(ctx context.Context, client *http.Client, until time.Time, o *outcome) error {
-	for ctx.Err() == nil {
-		sent := time.Now()
-		if sent.After(until) {
-			return nil
-		}
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, l.url, nil)
-		if err != nil {
-			return err
-		}
-		res, err := client.Do(req)
-		if err != nil {
-			return err
-		}
-		_, err = io.Copy(io.Discard, res.Body)
-		_ = res.Body.Close() // it has been read
-		switch {
-		case err != nil:
-			return err
-		case res.ProtoMajor != 2 || strconv.Itoa(res.StatusCode) != l.status:
-			return fmt.Errorf("the answer is %s %s, want HTTP/2 %s", res.Proto, res.Status, l.status)
-		}
-		o.latencies.add(time.Since(sent))
-		o.requests++
+// stream is a client that shares its connection with others.
+func (l http2Load) stream(ctx context.Context, n int) (exchange func() error, end func(), err error) {
+	return func() error { return l.get(ctx, l.clients[n/streams]) }, func() {}, nil
+}
+
+func (l http2Load) get(ctx context.Context, client *http.Client) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, l.url, nil)
+	if err != nil {
+		return err
+	}
+	res, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, res.Body)
+	_ = res.Body.Close() // it has been read
+	switch {
+	case err != nil:
+		return err
+	case res.ProtoMajor != 2 || strconv.Itoa(res.StatusCode) != l.status:
+		return fmt.Errorf("the answer is %s %s, want HTTP/2 %s", res.Proto, res.Status, l.status)
 	}
 	return nil
 }

@@ -30,25 +30,51 @@ type outcome struct {
 	latencies histogram
 }
 
-// run sends until the time is over. One bad answer fails it: a proxy that answers
-// errors quickly is not fast.
+// run sends until the time is over.
 func (l load) run(ctx context.Context, d time.Duration) (outcome, error) {
+	return drive(ctx, d, l.connections, l.connect)
+}
+
+// connect is a client with a connection of its own.
+func (l load) connect(ctx context.Context, _ int) (exchange func() error, end func(), err error) {
+	conn, err := l.dial(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	in := bufio.NewReaderSize(conn, 64<<10)
+	exchange = func() error {
+		if _, err := conn.Write(l.request); err != nil {
+			return err
+		}
+		return readAnswer(in, l.status)
+	}
+	return exchange, func() { stop(); _ = conn.Close() }, nil
+}
+
+// client begins to be the nth of a load's clients: exchange sends one request and
+// reads its answer to the end, and end gives up what that needs.
+type client func(ctx context.Context, n int) (exchange func() error, end func(), err error)
+
+// drive has a number of clients send until the time is over. One bad answer fails
+// it: a proxy that answers errors quickly is not fast.
+func drive(ctx context.Context, d time.Duration, clients int, begin client) (outcome, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	outcomes := make([]outcome, l.connections)
-	errs := make([]error, l.connections)
+	outcomes := make([]outcome, clients)
+	errs := make([]error, clients)
 	var wait sync.WaitGroup
-	begin := time.Now()
-	until := begin.Add(d)
-	for i := range l.connections {
+	started := time.Now()
+	until := started.Add(d)
+	for i := range clients {
 		wait.Go(func() {
-			if errs[i] = l.one(ctx, until, &outcomes[i]); errs[i] != nil {
+			if errs[i] = outcomes[i].fill(ctx, until, i, begin); errs[i] != nil {
 				cancel()
 			}
 		})
 	}
 	wait.Wait()
-	all := outcome{took: time.Since(begin)}
+	all := outcome{took: time.Since(started)}
 	for _, o := range outcomes {
 		all.requests += o.requests
 		all.latencies.merge(&o.latencies)
@@ -56,24 +82,19 @@ func (l load) run(ctx context.Context, d time.Duration) (outcome, error) {
 	return all, errors.Join(errs...)
 }
 
-func (l load) one(ctx context.Context, until time.Time, o *outcome) error {
-	conn, err := l.dial(ctx)
+// fill is what becomes of one client.
+func (o *outcome) fill(ctx context.Context, until time.Time, n int, begin client) error {
+	exchange, end, err := begin(ctx, n)
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
-	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
-	defer stop()
-	in := bufio.NewReaderSize(conn, 64<<10)
+	defer end()
 	for ctx.Err() == nil {
 		sent := time.Now()
 		if sent.After(until) {
 			return nil
 		}
-		if _, err := conn.Write(l.request); err != nil {
-			return err
-		}
-		if err := readAnswer(in, l.status); err != nil {
+		if err := exchange(); err != nil {
 			return err
 		}
 		o.latencies.add(time.Since(sent))
