@@ -359,8 +359,6 @@ func TestARollbackEndsTheDeployOfANewerVersion(t *testing.T) {
 	f.awaitVersion("hello", 3, workload.Stopped)
 }
 
-// What runs of a workload is removed when a backend takes its place, and a deploy
-// under way is ended. The one that is to replace the backend is not.
 // fullStore cannot write what becomes of a deploy.
 type fullStore struct {
 	deploy.Registry
@@ -388,6 +386,8 @@ func TestADeployThatCannotBeStoredIsNotRepeatedAtOnce(t *testing.T) {
 	}
 }
 
+// What runs of a workload is removed when a backend takes its place, and a deploy
+// under way is ended. The one that is to replace the backend is not.
 func TestABackendIsReplacedByAVersion(t *testing.T) {
 	f := newFixture(t)
 	f.fetcher.hold = make(chan error)
@@ -429,7 +429,6 @@ func TestDeletingEndsADeployAndLeavesNothing(t *testing.T) {
 	}
 }
 
-// A deployer that looks after both has nothing to tell the two by but this.
 // Each has a log, of up to 10 MiB, and counts in no quota.
 func TestVersionsThatFailArePruned(t *testing.T) {
 	f := newFixture(t)
@@ -470,6 +469,7 @@ func TestTheTemporaryFolderOfABuildGoesWithIt(t *testing.T) {
 	}
 }
 
+// A deployer that looks at neither in between has only the job to tell the two by.
 func TestAWorkloadMadeAgainHasNothingOfTheOneBefore(t *testing.T) {
 	f := newFixture(t)
 	f.run()

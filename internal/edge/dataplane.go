@@ -141,7 +141,6 @@ func (e *Edge) SetHosts(hosts Hosts) error {
 	return nil
 }
 
-// tenantDomains returns the domains whose subdomains belong to tenants.
 // route picks the route of a request. Hosts that are neither ours nor under the
 // domains of apps and functions may be an app's own.
 func (e *Edge) route(method, host, path string) match {
@@ -160,6 +159,7 @@ func (e *Edge) route(method, host, path string) match {
 	return m
 }
 
+// tenantDomains returns the domains whose subdomains belong to tenants.
 func (e *Edge) tenantDomains() []string { return e.hosts.Load().tenantDomains }
 
 // Kind is a kind of id the ingress resolves and remembers.

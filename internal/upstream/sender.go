@@ -182,8 +182,8 @@ func (s *sender) isWhole() bool {
 }
 
 // failure returns why the request could not be sent: because of its body, or
-// because nothing at all could be written, or nothing more in time. A connection that broke later may
-// still have brought an answer.
+// because nothing at all could be written, or nothing more in time. A connection that
+// broke later may still have brought an answer.
 func (s *sender) failure() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

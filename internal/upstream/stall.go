@@ -17,8 +17,8 @@ type stall struct {
 
 func (s *stall) begin(limit time.Duration) { s.limit, s.made = limit, time.Now() }
 
-// allow gives the next write to the connection its time. Setting a deadline costs, so one is kept until
-// an eighth of it is over, and a write has seven at least.
+// allow gives the next write to the connection its time. Setting a deadline costs, so
+// one is kept until an eighth of it is over, and a write has seven at least.
 func (s *stall) allow(c net.Conn) {
 	if s.limit <= 0 {
 		return
