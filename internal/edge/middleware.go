@@ -72,9 +72,7 @@ func (e *Edge) logged(next http.Handler) http.Handler {
 			now := e.now()
 			took := now.Sub(rec.started)
 			e.metrics.observe(rec, res, took)
-			if rec.trace != nil {
-				rec.trace.end(rec, res, e.loggedClient(rec), now)
-			}
+			rec.trace.end(rec, res, e.loggedClient, now)
 			e.logAccess(r, rec, res, took)
 		}()
 		next.ServeHTTP(w, r)

@@ -113,14 +113,18 @@ func (t *requestTrace) answered(status int, err error) {
 	}
 }
 
-// end ends the spans that are open. There is a trace.
-func (t *requestTrace) end(rec *record, res *response, client string, now time.Time) {
+// end ends the spans that are open. client names the visitor, for requests that are
+// traced alone.
+func (t *requestTrace) end(rec *record, res *response, client func(*record) string, now time.Time) {
+	if t == nil {
+		return
+	}
 	if t.backend != nil {
 		t.backend.End(trace.WithTimestamp(now))
 	}
 	t.span.SetAttributes(attribute.Int("http.response.status_code", res.status), attribute.Int64("http.response.body.size", res.bytes))
 	for _, a := range [...]struct{ key, value string }{
-		{"client.address", client}, {"ingress.tenant", rec.tenant}, {"ingress.id", rec.id}, {"error.type", string(rec.reason)},
+		{"client.address", client(rec)}, {"ingress.tenant", rec.tenant}, {"ingress.id", rec.id}, {"error.type", string(rec.reason)},
 	} {
 		if a.value != "" {
 			t.span.SetAttributes(attribute.String(a.key, clip(a.value)))
