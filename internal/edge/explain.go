@@ -75,17 +75,13 @@ func (e *Edge) Explain(ctx context.Context, u *url.URL) Explanation {
 	return x
 }
 
-// explainRedirect reports whether a plain request would be sent to TLS; see
-// securedHost.
+// explainRedirect reports whether a plain request would be sent to TLS, as
+// securedHost decides. What is known of a link makes no difference to its host.
 func (e *Edge) explainRedirect(x Explanation, kind routeKind) bool {
-	s := e.config.Secure
-	switch {
-	case s == nil, x.Host == "", x.Known == knownUnknown:
-		return false
-	case kind == routeUnknownHost, kind == routeBadHost, kind == routeBadMethod, kind == routeBadAPIMethod:
+	if x.Host == "" || !kind.isSecured() || e.config.Secure == nil || !e.config.Secure.Covers(x.Host) {
 		return false
 	}
-	return s.Covers(x.Host)
+	return kind != routeApp && kind != routeFunction || x.Known != knownUnknown
 }
 
 // explainTenant is about an app or a function. One that runs here forgets with each

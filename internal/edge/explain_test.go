@@ -58,17 +58,20 @@ func TestExplainTellsOfTheRedirectToTLS(t *testing.T) {
 	r := newRig(t, nil, func(c *Config) {
 		c.Secure = &Secure{Covers: func(host string) bool { return host != "plain.app.test" }}
 	})
+	r.get("missing.app.test/")
+	if _, err := r.edge.links.get(t.Context(), "none"); err != errUnknown { // as a visit over TLS would
+		t.Fatal(err)
+	}
 	for address, want := range map[string]string{
 		"http://own.test/":         "a redirect to TLS; there: a page of the ingress",
 		"https://own.test/":        "a page of the ingress",
 		"http://new.app.test/":     "a redirect to TLS; there: the backend, if the platform knows it",
 		"http://plain.app.test/":   "the backend, if the platform knows it",
 		"http://missing.app.test/": "404 unknown_app",
+		"http://own.test/u/none":   "a redirect to TLS; there: 404 unknown_link",
+		"http://own.test/nothing":  "a redirect to TLS; there: 404 unknown_path",
 		"http://nobody.test/":      "404 unknown_host",
 	} {
-		if strings.Contains(address, "missing") {
-			r.get("missing.app.test/")
-		}
 		if got := r.edge.Explain(t.Context(), urlOf(t, address)).Answer; got != want {
 			t.Errorf("%s: %q, want %q", address, got, want)
 		}

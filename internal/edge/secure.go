@@ -64,16 +64,24 @@ func (e *Edge) securedHost(r *http.Request) (string, bool) {
 	if err != nil || !hasPath(r) || r.URL.Path == "*" || !e.config.Secure.Covers(host) {
 		return "", false
 	}
-	rec := recordOf(r)
-	switch rec.match.kind {
+	kind := recordOf(r).match.kind
+	switch kind {
 	case routeApp:
 		return host, e.exists(r, e.apps)
 	case routeFunction:
 		return host, e.exists(r, e.functions)
-	case routeUnknownHost, routeBadHost, routeBadMethod, routeBadAPIMethod:
-		return "", false
 	}
-	return host, true
+	return host, kind.isSecured()
+}
+
+// isSecured reports whether plain requests of a route are sent to TLS: those of a host
+// that is served, with a method that is.
+func (k routeKind) isSecured() bool {
+	switch k {
+	case routeUnknownHost, routeBadHost, routeBadMethod, routeBadAPIMethod:
+		return false
+	}
+	return true
 }
 
 // exists reports whether there is something with the request's id, or there may
