@@ -18,28 +18,31 @@ import (
 	"github.com/m3o/ingress/internal/upstream"
 )
 
-// fronts are clients of a rig: HTTP/1.1 in the clear and under TLS, and HTTP/2. Their
-// URLs may name any host.
-func fronts(t *testing.T, r *rig) map[string]*http.Client {
+// front is a way to a rig's data plane.
+type front struct {
+	name, scheme string
+	client       *http.Client // whose URLs may name any host
+}
+
+// fronts are HTTP/1.1 in the clear and under TLS, and HTTP/2.
+func fronts(t *testing.T, r *rig) []front {
 	address, trust := r.serveTLS()
-	h2 := h2Client(t, address, trust)
-	plain := &http.Transport{DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, network, r.addr)
-	}}
 	secure := &http.Transport{DialTLSContext: func(context.Context, string, string) (net.Conn, error) {
 		return dialTLS(t, address, trust, "http/1.1"), nil
 	}}
-	t.Cleanup(plain.CloseIdleConnections)
 	t.Cleanup(secure.CloseIdleConnections)
-	return map[string]*http.Client{"http": {Transport: plain}, "https": {Transport: secure}, "h2": h2}
+	return []front{
+		{"HTTP/1.1", "http", clientOf(t, r.addr)},
+		{"HTTP/1.1 under TLS", "https", &http.Client{Transport: secure}},
+		{"HTTP/2.0", "https", h2Client(t, address, trust)},
+	}
 }
 
 // TestWebSocketsPassCompressedAndInPieces and with pings, the subprotocol that was
 // agreed on, and the code and reason of the end.
 func TestWebSocketsPassCompressedAndInPieces(t *testing.T) {
-	for _, engine := range []upstream.Engine{upstream.EngineStd, upstream.EngineOwn} {
-		transport := upstream.New(upstream.Options{Engine: engine})
-		t.Cleanup(transport.CloseIdleConnections)
+	for _, engine := range engines() {
+		transport := newTransport(t, upstream.Options{Engine: engine})
 		r := newRig(t, nil, func(c *Config) { c.Transport = transport })
 		ended := make(chan error, 1)
 		r.backends["echo"] = backend(t, func(w http.ResponseWriter, r *http.Request) {
@@ -51,10 +54,9 @@ func TestWebSocketsPassCompressedAndInPieces(t *testing.T) {
 			c.SetReadLimit(1 << 20)
 			ended <- echo(r.Context(), c)
 		})
-		clients := fronts(t, r)
-		for _, front := range []string{"http", "https"} {
-			t.Run(string(engine)+" "+front, func(t *testing.T) {
-				talk(t, front+"://echo.app.test/", clients[front])
+		for _, front := range fronts(t, r)[:2] { // HTTP/2 has no upgrades
+			t.Run(string(engine)+" "+front.name, func(t *testing.T) {
+				talk(t, front.scheme+"://echo.app.test/", front.client)
 				if err := <-ended; websocket.CloseStatus(err) != 4001 || !strings.Contains(err.Error(), "enough") {
 					t.Errorf("the backend was told %v", err)
 				}
@@ -177,7 +179,7 @@ func TestWhatIsBetweenVisitorAndBackendPasses(t *testing.T) {
 		w.Header().Set("ETag", `"v1"`)
 		http.ServeContent(w, q, "a.txt", modified, strings.NewReader(content))
 	})
-	clients := fronts(t, r)
+	ways := fronts(t, r)
 	for name, row := range map[string]struct {
 		method string
 		header [2]string
@@ -197,12 +199,8 @@ func TestWhatIsBetweenVisitorAndBackendPasses(t *testing.T) {
 		"early data, which is safe": {"GET", [2]string{"Early-Data", "1"}, 200, content, [2]string{}},
 		"early data, which is not":  {"POST", [2]string{"Early-Data", "1"}, 425, "", [2]string{}},
 	} {
-		for front, client := range clients {
-			scheme := "https"
-			if front == "http" {
-				scheme = "http"
-			}
-			req, err := http.NewRequestWithContext(t.Context(), row.method, scheme+"://files.app.test/a.txt", nil)
+		for _, front := range ways {
+			req, err := http.NewRequestWithContext(t.Context(), row.method, front.scheme+"://files.app.test/a.txt", nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -210,14 +208,14 @@ func TestWhatIsBetweenVisitorAndBackendPasses(t *testing.T) {
 			if row.header[0] != "" {
 				req.Header.Set(row.header[0], row.header[1])
 			}
-			res, err := client.Do(req)
+			res, err := front.client.Do(req)
 			if err != nil {
-				t.Fatalf("%s by %s: %v", name, front, err)
+				t.Fatalf("%s by %s: %v", name, front.name, err)
 			}
 			body, err := io.ReadAll(res.Body)
 			_ = res.Body.Close()
 			if err != nil || res.StatusCode != row.status || string(body) != row.body || row.want[0] != "" && res.Header.Get(row.want[0]) != row.want[1] {
-				t.Errorf("%s by %s: %d, %d bytes, %v, %v", name, front, res.StatusCode, len(body), res.Header, err)
+				t.Errorf("%s by %s: %d, %d bytes, %v, %v", name, front.name, res.StatusCode, len(body), res.Header, err)
 			}
 		}
 	}

@@ -138,31 +138,28 @@ func newRig(t *testing.T, v1 http.HandlerFunc, change ...func(*Config)) *rig {
 	}
 	r := &rig{platformFake: fake, t: t, edge: e, log: log}
 	r.addr = serve(t, e)
-	clientTransport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		var d net.Dialer
-		return d.DialContext(ctx, "tcp", r.addr)
-	}}
-	r.client = &http.Client{
-		Transport:     clientTransport,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		Timeout:       30 * time.Second,
-	}
-	t.Cleanup(clientTransport.CloseIdleConnections)
+	r.client = clientOf(t, r.addr)
+	r.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	r.client.Timeout = 30 * time.Second
 	return r
 }
 
 // serve starts a Server for e that ends with the test, and returns its address.
 func serve(t testing.TB, e *Edge) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	t.Cleanup(e.Close)
+	l := loopback(t)
+	serveOn(t, e, l)
+	return l.Addr().String()
+}
+
+// serveOn has a Server for e on a listener until the test ends.
+func serveOn(t testing.TB, e *Edge, l net.Listener) {
 	s := NewServer(e)
 	ended := make(chan error, 1)
 	go func() { ended <- s.Serve(l) }()
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		if err := s.Shutdown(ctx); err != nil {
 			t.Errorf("shutdown: %v", err)
@@ -170,9 +167,26 @@ func serve(t testing.TB, e *Edge) string {
 		if err := <-ended; err != nil {
 			t.Errorf("serve: %v", err)
 		}
-		e.Close()
 	})
-	return l.Addr().String()
+}
+
+// loopback listens at a free port.
+func loopback(t testing.TB) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// clientOf returns a client whose URLs may name any host: all are at an address.
+func clientOf(t testing.TB, address string) *http.Client {
+	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", address)
+	}}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport}
 }
 
 // reply is an answer that has been read to its end.

@@ -44,19 +44,9 @@ func echoSocket(t *testing.T, ended chan<- websocket.StatusCode) http.HandlerFun
 // told, and so, by the visitor's answer, is the backend.
 func TestWebSocketsAreToldBeforeTheEnd(t *testing.T) {
 	ended := make(chan websocket.StatusCode, 1)
-	r := newRig(t, nil)
-	r.backends["echo"] = backend(t, echoSocket(t, ended))
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := NewServer(r.edge)
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(l) }()
-	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, "tcp", l.Addr().String())
-	}}}
-	ws, _, err := websocket.Dial(t.Context(), "ws://echo.app.test/", &websocket.DialOptions{HTTPClient: client})
+	e := newEnding(t, false, time.Minute)
+	e.backends["echo"] = backend(t, echoSocket(t, ended))
+	ws, _, err := websocket.Dial(t.Context(), "ws://echo.app.test/", &websocket.DialOptions{HTTPClient: clientOf(t, e.address)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,8 +67,8 @@ func TestWebSocketsAreToldBeforeTheEnd(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 12*time.Second)
 	defer cancel()
 	down := make(chan error, 1)
-	go func() { down <- server.Shutdown(ctx) }()
-	if err := <-served; err != nil {
+	go func() { down <- e.server.Shutdown(ctx) }()
+	if err := <-e.served; err != nil {
 		t.Error(err)
 	}
 	if err := echo(); err != nil {

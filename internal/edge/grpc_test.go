@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/url"
 	"testing"
 	"time"
@@ -23,10 +22,7 @@ import (
 // greeter is a gRPC service with a method of each kind, without generated code.
 func greeter(t *testing.T) *url.URL {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := loopback(t)
 	s := grpc.NewServer()
 	s.RegisterService(&grpc.ServiceDesc{
 		ServiceName: "test.Greeter", HandlerType: (*any)(nil),
@@ -135,10 +131,9 @@ func both(name string) *grpc.StreamDesc {
 
 // All kinds of calls, their trailers, their errors and their deadlines pass.
 func TestGRPC(t *testing.T) {
-	for _, engine := range []upstream.Engine{upstream.EngineStd, upstream.EngineOwn} {
+	for _, engine := range engines() {
 		t.Run(string(engine), func(t *testing.T) {
-			transport := upstream.New(upstream.Options{Engine: engine, ResponseHeaderTimeout: 50 * time.Millisecond})
-			t.Cleanup(transport.CloseIdleConnections)
+			transport := newTransport(t, upstream.Options{Engine: engine, ResponseHeaderTimeout: 50 * time.Millisecond})
 			r := newRig(t, nil, func(c *Config) {
 				c.Transport = transport
 				c.Hosts.AppsDomain = certificateDomain

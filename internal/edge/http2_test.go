@@ -39,27 +39,18 @@ func selfSigned(t testing.TB) (tls.Certificate, *tls.Config) {
 	return identity.TLS.Certificates[0], trust
 }
 
+// secured is a listener under TLS for both versions of HTTP.
+func secured(l net.Listener, identity tls.Certificate) net.Listener {
+	return tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{identity}, NextProtos: []string{"h2", "http/1.1"}})
+}
+
 // serveTLS serves the rig's data plane under TLS as well, and returns the address
 // and what a client needs to believe it.
 func (r *rig) serveTLS() (string, *tls.Config) {
 	r.t.Helper()
 	identity, trust := selfSigned(r.t)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	s := NewServer(r.edge)
-	ended := make(chan error, 1)
-	go func() {
-		ended <- s.Serve(tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{identity}, NextProtos: []string{"h2", "http/1.1"}}))
-	}()
-	r.t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
-		defer cancel()
-		if err := errors.Join(s.Shutdown(ctx), <-ended); err != nil {
-			r.t.Error(err)
-		}
-	})
+	l := loopback(r.t)
+	serveOn(r.t, r.edge, secured(l, identity))
 	return l.Addr().String(), trust
 }
 
@@ -506,10 +497,9 @@ func (a *h2Attack) wantStreamEnd(id uint32) {
 // HTTP/1.1 ends a target at a space. What stands behind it would be taken for the
 // version, or for nothing, by one backend or another.
 func TestAPathWithASpaceIsRefusedInHTTP2(t *testing.T) {
-	for _, engine := range []upstream.Engine{upstream.EngineStd, upstream.EngineOwn} {
+	for _, engine := range engines() {
 		var raw lockedBuffer
-		transport := upstream.New(upstream.Options{Engine: engine})
-		t.Cleanup(transport.CloseIdleConnections)
+		transport := newTransport(t, upstream.Options{Engine: engine})
 		r := newRig(t, nil, func(c *Config) { c.Transport = transport })
 		r.backends["hello"] = preserving(t, "http://"+rawBackend(t, func(c net.Conn, in *bufio.Reader) {
 			_, _ = http.ReadRequest(bufio.NewReader(io.TeeReader(in, &raw))) // what came is what counts

@@ -3,9 +3,7 @@ package edge
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -31,9 +29,8 @@ func randomBytes(n int) []byte {
 func TestLargeAnswersArriveWhole(t *testing.T) {
 	content := randomBytes(5<<20 + 7)
 	sum := sha256.Sum256(content)
-	for _, engine := range []upstream.Engine{upstream.EngineStd, upstream.EngineOwn} {
-		transport := upstream.New(upstream.Options{Engine: engine})
-		t.Cleanup(transport.CloseIdleConnections)
+	for _, engine := range engines() {
+		transport := newTransport(t, upstream.Options{Engine: engine})
 		r := newRig(t, nil, func(c *Config) { c.Transport = transport })
 		r.backends["large"] = backend(t, func(w http.ResponseWriter, q *http.Request) {
 			if q.URL.Path == "/length" {
@@ -41,20 +38,16 @@ func TestLargeAnswersArriveWhole(t *testing.T) {
 			}
 			_, _ = w.Write(content)
 		})
-		for front, client := range fronts(t, r) {
-			scheme := "https"
-			if front == "http" {
-				scheme = "http"
-			}
+		for _, front := range fronts(t, r) {
 			for _, path := range []string{"/length", "/chunks", "/length", "/length"} {
-				res, err := client.Get(scheme + "://large.app.test" + path)
+				res, err := front.client.Get(front.scheme + "://large.app.test" + path)
 				if err != nil {
 					t.Fatal(err)
 				}
 				got, err := io.ReadAll(res.Body)
 				_ = res.Body.Close()
 				if err != nil || sha256.Sum256(got) != sum {
-					t.Errorf("%s by %s, %s: %d bytes, %v", engine, front, path, len(got), err)
+					t.Errorf("%s by %s, %s: %d bytes, %v", engine, front.name, path, len(got), err)
 				}
 			}
 		}
@@ -123,31 +116,15 @@ func BenchmarkLargeAnswer(b *testing.B) {
 		w.Header().Set("Content-Length", fmt.Sprint(len(content)))
 		_, _ = w.Write(content)
 	}))
-	defer backend.Close()
+	b.Cleanup(backend.Close)
 	fake := newPlatformFake()
 	fake.backends["large"] = Backend{Key: "large", URL: *urlOf(b, backend.URL), Origin: Remote}
-	transport := upstream.New(upstream.Options{Engine: upstream.EngineOwn})
-	defer transport.CloseIdleConnections()
+	transport := newTransport(b, upstream.Options{Engine: upstream.EngineOwn})
 	e, err := New(Config{Apps: fake, Hosts: testHosts, Transport: transport, Platform: http.NotFoundHandler(), Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer e.Close()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		b.Fatal(err)
-	}
-	s := NewServer(e)
-	ended := make(chan error, 1)
-	go func() { ended <- s.Serve(l) }()
-	defer func() {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
-		defer cancel()
-		if err := errors.Join(s.Shutdown(ctx), <-ended); err != nil {
-			b.Error(err)
-		}
-	}()
-	conn, err := net.Dial("tcp", l.Addr().String())
+	conn, err := net.Dial("tcp", serve(b, e))
 	if err != nil {
 		b.Fatal(err)
 	}

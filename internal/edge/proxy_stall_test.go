@@ -24,7 +24,7 @@ func (endless) Read(p []byte) (int, error) { return len(p), nil }
 // visitor, so that one who leaves is not noticed.
 func TestABackendThatTakesNothingHoldsNoRequest(t *testing.T) {
 	const head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"
-	for _, engine := range []upstream.Engine{upstream.EngineStd, upstream.EngineOwn} {
+	for _, engine := range engines() {
 		for name, test := range map[string]struct {
 			answer string
 			leaves bool
@@ -42,8 +42,7 @@ func TestABackendThatTakesNothingHoldsNoRequest(t *testing.T) {
 					fmt.Fprint(c, test.answer)
 					<-ended
 				})
-				transport := upstream.New(upstream.Options{Engine: engine, WriteStall: 300 * time.Millisecond})
-				t.Cleanup(transport.CloseIdleConnections)
+				transport := newTransport(t, upstream.Options{Engine: engine, WriteStall: 300 * time.Millisecond})
 				r := newRig(t, nil, func(c *Config) { c.Transport = transport })
 				r.backends["halted"] = preserving(t, "http://"+address)
 				conn := dial(t, r.addr)

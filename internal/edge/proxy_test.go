@@ -3,6 +3,7 @@ package edge
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"io"
@@ -29,11 +30,14 @@ const testKey = "m3o_platformkey"
 // newTransport returns a transport with the engine that INGRESS_TEST_UPSTREAM
 // names, so that everything here can be asked of each.
 func newTransport(t testing.TB, o upstream.Options) *upstream.Transport {
-	o.Engine = upstream.Engine(os.Getenv("INGRESS_TEST_UPSTREAM"))
+	o.Engine = cmp.Or(o.Engine, upstream.Engine(os.Getenv("INGRESS_TEST_UPSTREAM")))
 	transport := upstream.New(o)
 	t.Cleanup(transport.CloseIdleConnections)
 	return transport
 }
+
+// engines are all that a transport may have.
+func engines() []upstream.Engine { return []upstream.Engine{upstream.EngineStd, upstream.EngineOwn} }
 
 // newTestProxy returns a proxy over a real transport, changed by the options.
 func newTestProxy(t testing.TB, options ...func(*proxyConfig)) *proxy {

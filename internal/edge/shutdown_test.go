@@ -16,7 +16,7 @@ import (
 
 // ending is a server that is shut down while its visitors are at something.
 type ending struct {
-	t       *testing.T
+	*rig
 	server  *Server
 	address string
 	trust   *tls.Config
@@ -31,16 +31,13 @@ func newEnding(t *testing.T, secure bool, wait time.Duration) *ending {
 		_, _ = io.Copy(io.Discard, r.Body)
 		fmt.Fprint(w, "hello")
 	})
-	e := &ending{t: t, server: NewServer(r.edge), served: make(chan error, 1)}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	e := &ending{rig: r, server: NewServer(r.edge), served: make(chan error, 1)}
+	l := loopback(t)
 	e.address = l.Addr().String()
 	if secure {
 		var identity tls.Certificate
 		identity, e.trust = selfSigned(t)
-		l = tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{identity}, NextProtos: []string{"h2", "http/1.1"}})
+		l = secured(l, identity)
 	}
 	go func() { e.served <- e.server.Serve(l) }()
 	return e
