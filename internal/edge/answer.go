@@ -60,8 +60,8 @@ func (a *answer) WriteHeader(status int) {
 	if status < http.StatusOK && a.finalOnly {
 		return
 	}
-	if status == http.StatusContinue && a.body.wanted() {
-		return // a backend that was slow to ask; the visitor has been asked already
+	if status == http.StatusContinue && a.body.isAskedFor() {
+		return // upon this the transport reads the body, or has done so already
 	}
 	if status < http.StatusOK {
 		dropHopHeaders(a.Header())

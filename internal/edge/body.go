@@ -5,7 +5,6 @@ import (
 	"io"
 	"net/http"
 	"sync"
-	"sync/atomic"
 )
 
 // visitorBody remembers how reading the visitor's body ended, so that a visitor's
@@ -14,14 +13,15 @@ import (
 type visitorBody struct {
 	io.ReadCloser
 	watch *watchdog // for a visitor who stops sending, until the answer begins
-	begun atomic.Bool
-	mu    sync.Mutex
-	err   error
+	// expects is set when the visitor waits for a 100 (Continue), which the server sends
+	// when the body is first read.
+	expects bool
+	mu      sync.Mutex
+	err     error
 }
 
 // Read implements io.Reader.
 func (b *visitorBody) Read(p []byte) (int, error) {
-	b.begun.Store(true)
 	b.watch.begin()
 	n, err := b.ReadCloser.Read(p)
 	b.watch.end()
@@ -44,9 +44,8 @@ func (b *visitorBody) ended() error {
 	return b.err
 }
 
-// wanted reports whether the visitor has been asked for the body: the server sends
-// a 100 (Continue) when it is first read.
-func (b *visitorBody) wanted() bool { return b != nil && b.begun.Load() }
+// isAskedFor reports whether the server asks the visitor for the body.
+func (b *visitorBody) isAskedFor() bool { return b != nil && b.expects }
 
 // stalled reports whether the visitor stopped sending.
 func (b *visitorBody) stalled() bool { return b != nil && b.watch.hasBitten() }

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/net/http/httpguts"
+
 	"github.com/m3o/ingress/internal/upstream"
 )
 
@@ -221,7 +223,9 @@ func (p *proxy) send(w http.ResponseWriter, r *http.Request, h *hop, explain fun
 		if upstream.IsGRPC(r) {
 			stall = 0 // a stream may be silent from its beginning on, and has deadlines of its own
 		}
-		h.body = &visitorBody{ReadCloser: r.Body, watch: watchReads(w, stall)}
+		h.body = &visitorBody{
+			ReadCloser: r.Body, watch: watchReads(w, stall), expects: httpguts.HeaderValuesContainsToken(r.Header["Expect"], "100-continue"),
+		}
 		defer h.body.mayRest()
 		h.answer.body, h.record.body = h.body, h.body
 		in.Body = h.body
