@@ -333,7 +333,7 @@ func (e *embedded) watch(plane *edge.Edge) {
 // begin hears of what the program before changes in its last requests: a key that is
 // revoked there must not be good here.
 func (e *embedded) begin(ctx context.Context, ended <-chan struct{}) error {
-	since, err := e.db.LastChange(ctx)
+	since, err := store.LastChange(ctx, e.db)
 	if err != nil {
 		return err
 	}

@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"net/netip"
 	"strings"
 	"unicode/utf8"
 
@@ -36,7 +35,7 @@ func Normalise(name string) (string, error) {
 			return "", ErrName
 		}
 	}
-	if _, err := netip.ParseAddr(host); err == nil || endsInDigits(host) {
+	if endsInDigits(host) {
 		return "", ErrName
 	}
 	return host, nil
@@ -50,8 +49,8 @@ func isLabel(s string) bool {
 	return strings.IndexFunc(s, func(r rune) bool { return r != '-' && (r < 'a' || r > 'z') && (r < '0' || r > '9') }) < 0
 }
 
-// endsInDigits reports whether the last label is a number, which browsers take for
-// an IPv4 address.
+// endsInDigits reports whether the last label is a number, as in an IPv4 address:
+// browsers take every such host for one.
 func endsInDigits(host string) bool {
 	last := host[strings.LastIndexByte(host, '.')+1:]
 	return strings.Trim(last, "0123456789") == ""

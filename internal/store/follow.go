@@ -9,9 +9,9 @@ import (
 // followEvery is how often Follow looks.
 const followEvery = 200 * time.Millisecond
 
-// LastChange returns the version of the latest change there is.
-func (db *DB) LastChange(ctx context.Context) (version int64, err error) {
-	if err := db.QueryRowContext(ctx, "SELECT coalesce(max(version), 0) FROM changes").Scan(&version); err != nil {
+// LastChange returns the version of the latest change that q sees, 0 if there is none.
+func LastChange(ctx context.Context, q Querier) (version int64, err error) {
+	if err := q.QueryRowContext(ctx, "SELECT coalesce(max(version), 0) FROM changes").Scan(&version); err != nil {
 		return 0, fmt.Errorf("read the change log: %w", err)
 	}
 	return version, nil

@@ -48,7 +48,7 @@ func TestFollowHearsOfAnotherProcess(t *testing.T) {
 		}
 	}
 	change("before")
-	since, err := successor.LastChange(t.Context())
+	since, err := store.LastChange(t.Context(), successor)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -35,8 +35,8 @@ func OpenDomains(ctx context.Context, db *store.DB) (*Domains, error) {
 }
 
 func (d *Domains) load(ctx context.Context, q store.Querier) error {
-	var version int64
-	if err := q.QueryRowContext(ctx, "SELECT coalesce(max(version), 0) FROM changes").Scan(&version); err != nil {
+	version, err := store.LastChange(ctx, q)
+	if err != nil {
 		return err
 	}
 	rows, err := q.QueryContext(ctx, "SELECT host, id FROM domains WHERE kind = $1 AND id <> ''", string(App))

@@ -75,7 +75,8 @@ func (z *Zone) Set(t testing.TB, records ...string) {
 	z.records = parsed
 }
 
-// Fail has it answer every question with a code, or none with dns.RcodeSuccess.
+// Fail has it answer every question with a code, and as usual again with
+// dns.RcodeSuccess.
 func (z *Zone) Fail(rcode int) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
