@@ -2,10 +2,8 @@ package main_test
 
 import (
 	"bufio"
-	"context"
 	"fmt"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -145,9 +143,7 @@ func BenchmarkIdleApps(b *testing.B) {
 // resident is the program's heap in use after a collection, in bytes.
 func (i *ingress) resident() int64 {
 	i.t.Helper()
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, "unix", filepath.Join(i.dir, "admin.sock"))
-	}}}
+	client := i.operator()
 	for range 2 { // what the first collection finds unused, the second frees
 		res, err := client.Get("http://ingress/debug/pprof/heap?gc=1")
 		if err != nil {

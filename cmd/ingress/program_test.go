@@ -368,6 +368,16 @@ func (i *ingress) run(env []string, args ...string) (stdout, stderr string, code
 	return runProgram(i.t, append([]string{"INGRESS_DATA_DIR=" + i.dir, "INGRESS_ADDRESS=http://" + i.listen, "M3O_API_TOKEN=" + bootstrapKey}, env...), args...)
 }
 
+// operator is a client of the control socket, at http://ingress.
+func (i *ingress) operator() *http.Client {
+	return &http.Client{Timeout: deadline, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(i.dir, "admin.sock"))
+		},
+	}}
+}
+
 // runProgram runs the binary to its end.
 func runProgram(t testing.TB, env []string, args ...string) (stdout, stderr string, code int) {
 	t.Helper()

@@ -26,13 +26,7 @@ import (
 // other's number.
 func (i *ingress) upgrade() int {
 	i.t.Helper()
-	client := &http.Client{Timeout: deadline, Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "unix", filepath.Join(i.dir, "admin.sock"))
-		},
-	}}
-	res, err := client.Post("http://ingress/upgrade", "", nil)
+	res, err := i.operator().Post("http://ingress/upgrade", "", nil)
 	if err != nil {
 		i.t.Fatal(err)
 	}
@@ -83,6 +77,19 @@ func replaceable(t *testing.T, i *ingress) (same *ingress, replace func() int) {
 		ended(t, before)
 		return last
 	}
+}
+
+// beginReplacing has another process take the place of one that has requests to finish
+// yet, and returns once it has. awaitEnd waits for the end of the first.
+func (i *ingress) beginReplacing(replace func() int) (awaitEnd func()) {
+	i.t.Helper()
+	replaced := make(chan struct{})
+	go func() { defer close(replaced); replace() }()
+	i.await("the other program", func() bool {
+		_, stderr := i.output()
+		return strings.Contains(stderr, "has taken this one's place")
+	})
+	return func() { <-replaced }
 }
 
 // TestTenUpgradesUnderLoadDropNothing: clients never see that the process is
@@ -400,12 +407,7 @@ func TestWhatTheOldProgramChangesLastIsHeardOf(t *testing.T) {
 	made := i.mustCall("api/keys/generate", `{"scopes":["*"]}`)
 	revoke := i.slowCall("api/keys/revoke", fmt.Sprintf(`{"id":%q}`, made["api_key_id"]))
 	remove := i.slowCall("app/delete", `{"name":"steady"}`)
-	replaced := make(chan struct{})
-	go func() { defer close(replaced); replace() }()
-	i.await("the other program", func() bool {
-		_, stderr := i.output()
-		return strings.Contains(stderr, "has taken this one's place")
-	})
+	awaitEnd := i.beginReplacing(replace)
 	client := i.client()
 	withKey := func() int {
 		status, err := send(client, http.MethodPost, "http://localhost/v1/helloworld/Call", made["api_key"].(string), "{}")
@@ -427,7 +429,7 @@ func TestWhatTheOldProgramChangesLastIsHeardOf(t *testing.T) {
 		_, err := os.Stat(filepath.Join(i.dir, "apps", "steady"))
 		return errors.Is(err, os.ErrNotExist)
 	})
-	<-replaced
+	awaitEnd()
 }
 
 // TestOperatorsMeetTheNewProgramOnly: the old one still answers a visitor, but
@@ -435,12 +437,7 @@ func TestWhatTheOldProgramChangesLastIsHeardOf(t *testing.T) {
 func TestOperatorsMeetTheNewProgramOnly(t *testing.T) {
 	i, replace := upgradable(t)
 	finish := i.slowCall("helloworld/Call", "{}")
-	replaced := make(chan struct{})
-	go func() { defer close(replaced); replace() }()
-	i.await("the other program", func() bool {
-		_, stderr := i.output()
-		return strings.Contains(stderr, "has taken this one's place")
-	})
+	awaitEnd := i.beginReplacing(replace)
 	balancer := &http.Client{Timeout: deadline, Transport: &http.Transport{DisableKeepAlives: true}}
 	for n := range 20 {
 		ready, err := balancer.Get("http://" + i.admin + "/readyz")
@@ -462,5 +459,5 @@ func TestOperatorsMeetTheNewProgramOnly(t *testing.T) {
 	if got := finish(); got != http.StatusOK {
 		t.Errorf("the old program's last answer is %d", got)
 	}
-	<-replaced
+	awaitEnd()
 }
