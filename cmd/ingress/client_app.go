@@ -68,7 +68,7 @@ func (c *client) printApp(app *apppb.Service) error {
 // as on the original platform.
 func statusOf(app *apppb.Service) string {
 	if app.GetReason() != "" {
-		return word(app.GetStatus())
+		return statusWord(app.GetStatus())
 	}
 	return oneLine(app.GetStatus())
 }
@@ -82,7 +82,7 @@ func (cmd *appListCmd) Run(ctx context.Context, c *client) error {
 	return c.do(ctx, "app", "List", &apppb.ListRequest{}, res, func() error {
 		apps := &table{header: []string{"NAME", "STATUS", "URL", "SOURCE", "REGION", "UPDATED"}}
 		for _, app := range res.Services {
-			apps.add(app.Name, word(app.Status), app.Url, comesFrom(app.Backend, app.Repo, app.GetNewest().GetSource()), app.Region, c.stamp(app.Updated))
+			apps.add(app.Name, statusWord(app.Status), app.Url, comesFrom(app.Backend, app.Repo, app.GetNewest().GetSource()), app.Region, c.stamp(app.Updated))
 		}
 		return c.printTable(apps, "no apps yet; make one with: ingress app run NAME --dir .")
 	})

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	apppb "github.com/m3o/ingress/proto/app"
@@ -27,9 +26,6 @@ func (domainAddCmd) Help() string {
 		"be led here, by the same CNAME or by the addresses of this ingress.\n\n" + examples("ingress app domain add shop www.example.com")
 }
 
-// errNotProved is for the exit code: what is missing has been printed.
-var errNotProved = errors.New("the domain is not added")
-
 func (cmd *domainAddCmd) Run(ctx context.Context, c *client) error {
 	res := &apppb.AddDomainResponse{}
 	err := c.do(ctx, "app", "AddDomain", &apppb.AddDomainRequest{Name: cmd.Name, Domain: cmd.Domain}, res, func() error {
@@ -39,7 +35,7 @@ func (cmd *domainAddCmd) Run(ctx context.Context, c *client) error {
 		return c.printMissing(res)
 	})
 	if err == nil && !res.Accepted {
-		err = fmt.Errorf("%w: %s", errNotProved, res.Reason)
+		err = fmt.Errorf("the domain is not added: %s", res.Reason)
 	}
 	return err
 }
@@ -49,11 +45,11 @@ func (c *client) printMissing(res *apppb.AddDomainResponse) error {
 	for _, r := range res.Records {
 		shown.add(r.Type, r.Name, r.Value)
 	}
-	what := "Make this record where the DNS of the domain is kept, and run the command again:"
+	which := "this record"
 	if len(res.Records) > 1 {
-		what = "Make one of these records where the DNS of the domain is kept, and run the command again:"
+		which = "one of these records"
 	}
-	c.say("%s", what)
+	c.say("Make %s where the DNS of the domain is kept, and run the command again:", which)
 	return c.printTable(shown, "")
 }
 

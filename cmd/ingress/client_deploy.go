@@ -19,8 +19,8 @@ type followFlags struct {
 	Verbose bool `help:"Show what the build prints also when it succeeds."`
 }
 
-// deployEvery is how often a deploy is looked at in the end; at first it is looked
-// at more often, since many are over in a moment.
+// A deploy is looked at again after deployFirst, since many are over in a moment, and
+// then after pauses that grow to deployEvery.
 const (
 	deployFirst = 10 * time.Millisecond
 	deployEvery = 250 * time.Millisecond
@@ -122,8 +122,6 @@ func (c *client) follow(ctx context.Context, w target, number int64, flags follo
 	}
 	log := &tail{client: c, of: w, kind: "build", version: number, shown: flags.Verbose && !c.json}
 	pause := deployFirst
-	timer := time.NewTimer(pause)
-	defer timer.Stop()
 	for lastSeen := time.Now(); ; pause = min(2*pause, deployEvery) {
 		at, err := c.standing(ctx, w)
 		switch {
@@ -141,9 +139,8 @@ func (c *client) follow(ctx context.Context, w target, number int64, flags follo
 		case !passing(err) || time.Since(lastSeen) > c.platform.Timeout:
 			return c.explain(ctx, err)
 		}
-		timer.Reset(pause)
 		select {
-		case <-timer.C:
+		case <-time.After(pause):
 		case <-ctx.Done():
 			return left(w, ctx.Err())
 		}

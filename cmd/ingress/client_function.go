@@ -126,7 +126,7 @@ func (cmd *functionListCmd) Run(ctx context.Context, c *client) error {
 	return c.do(ctx, "function", "List", &functionpb.ListRequest{}, res, func() error {
 		functions := &table{header: []string{"NAME", "STATUS", "URL", "SOURCE", "RUNTIME", "REGION", "UPDATED"}}
 		for _, f := range res.Functions {
-			functions.add(f.Name, word(f.Status), f.Url, comesFrom(f.Backend, f.Repo, cmp.Or(inline(f.Source), f.GetNewest().GetSource())), f.Runtime, f.Region, c.stamp(f.Updated))
+			functions.add(f.Name, statusWord(f.Status), f.Url, comesFrom(f.Backend, f.Repo, cmp.Or(inline(f.Source), f.GetNewest().GetSource())), f.Runtime, f.Region, c.stamp(f.Updated))
 		}
 		return c.printTable(functions, "no functions yet; make one with: ingress function deploy NAME --source FILE")
 	})

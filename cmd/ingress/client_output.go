@@ -169,9 +169,9 @@ func oneLine(reason string) string {
 	return strings.Join(strings.FieldsFunc(reason, func(r rune) bool { return r == '\n' || r == '\r' }), " ")
 }
 
-// word is a status without its reason, for lists of which one row must not make all
-// others wide.
-func word(status string) string {
+// statusWord is a status without its reason, for lists of which one row must not make
+// all others wide.
+func statusWord(status string) string {
 	word, _, _ := strings.Cut(status, ": ")
 	return word
 }
