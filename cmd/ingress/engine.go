@@ -81,7 +81,7 @@ func deployRegistries(registries map[workload.Kind]*workload.Registry) map[workl
 func (s *server) runnerOptions(layout workload.Layout) runner.Options {
 	c := &s.config.Running
 	return runner.Options{
-		Layout: layout, Executable: s.running(), FirstPort: c.AppPorts.First, LastPort: c.AppPorts.Last,
+		Layout: layout, Executable: s.runningProgram(), FirstPort: c.AppPorts.First, LastPort: c.AppPorts.Last,
 		IdleTimeout: c.IdleTimeout, Egress: ports(c.AppEgressPorts), LogBytes: int64(c.AppLogBytes), Log: s.log,
 		Limits: confine.Limits{
 			Memory: int64(c.AppMemory), CPU: int(c.AppCPUs * 1000), Processes: c.AppProcesses, Files: c.AppFiles, Disk: int64(c.AppDisk),
@@ -96,9 +96,9 @@ const (
 	buildFiles     = 65536
 )
 
-// running is a path to the very program that runs, whatever is at its own path by
+// runningProgram is a path to the very program that runs, whatever is at its own path by
 // now: between an installation and ingress upgrade apps must still wake.
-func (s *server) running() string {
+func (s *server) runningProgram() string {
 	const self = "/proc/self/exe"
 	if _, err := os.Stat(self); err == nil {
 		return self

@@ -36,7 +36,7 @@ func (c *config) validateTracing() error {
 		return nil
 	}
 	if _, err := parseWebURL(c.OTLPEndpoint); err != nil {
-		return fmt.Errorf("--otlp-endpoint: %w", err)
+		return fmt.Errorf("--otlp-endpoint: it %w; give one such as http://localhost:4318", err)
 	}
 	return nil
 }
@@ -53,7 +53,7 @@ func (s *server) openTracing() (*edge.Tracing, error) {
 	}
 	exporter, err := otlptracehttp.New(context.Background(), otlptracehttp.WithEndpointURL(endpoint.JoinPath(tracesPath).String()))
 	if err != nil {
-		return nil, fmt.Errorf("--otlp-endpoint %s: %w", s.config.OTLPEndpoint, err)
+		return nil, fmt.Errorf("--otlp-endpoint %s: %w", endpoint.Redacted(), err)
 	}
 	otel.SetErrorHandler(&traceErrors{log: s.log, endpoint: endpoint.Redacted()})
 	provider := sdktrace.NewTracerProvider(
