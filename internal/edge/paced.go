@@ -18,9 +18,9 @@ type pacedBody struct {
 	patience time.Duration
 	now      func() time.Time
 	// whole is set when the body is read as a whole before anything is done with
-	// it. How long a stream that is passed on may pause is for the proxy to say, unless
-	// it must come steadily: no read may take longer than patience then.
-	whole    bool
+	// it. One that is passed on is watched by the proxy; see stallOf.
+	whole bool
+	// steadily is set when no read may take longer than patience.
 	steadily bool
 	started  time.Time
 	received int64
@@ -29,7 +29,7 @@ type pacedBody struct {
 // Read implements io.Reader. It fails with os.ErrDeadlineExceeded when the sender
 // was too slow.
 func (b *pacedBody) Read(p []byte) (int, error) {
-	if !b.whole && !b.steadily {
+	if !b.whole {
 		return b.ReadCloser.Read(p)
 	}
 	// A writer without deadlines is a test's; net/http's have them.
@@ -50,9 +50,6 @@ func (b *pacedBody) due() time.Time {
 		b.started = now
 	}
 	step := now.Add(b.patience)
-	if !b.whole {
-		return step
-	}
 	all := b.started.Add(b.patience + time.Duration(b.received/pace)*time.Second)
 	if b.steadily && step.Before(all) {
 		return step

@@ -31,16 +31,14 @@ func (p *proxy) platform(base *url.URL) handler {
 	}
 }
 
-// stallOf returns how long the body may pause. What must come steadily is watched
-// here in place of its own reading, by whose error a visitor who is too slow could not
-// be told from one who has left.
+// stallOf returns how long a body that is passed on may pause, which the proxy
+// watches: by an error of reading it a visitor who is too slow could not be told from
+// one who has left.
 func stallOf(r *http.Request, usual time.Duration) time.Duration {
-	b, ok := r.Body.(*pacedBody)
-	if !ok || !b.steadily {
-		return usual
+	if b, ok := r.Body.(*pacedBody); ok && b.steadily && !b.whole {
+		return b.patience
 	}
-	b.steadily = false
-	return b.patience
+	return usual
 }
 
 // withoutMicro removes headers that mean something inside the platform: a foreign
