@@ -49,6 +49,9 @@ func TestHostsOfTenantsOwn(t *testing.T) {
 	if got := r.raw("TRACE / HTTP/1.1\r\nHost: www.example.com\r\nConnection: close\r\n\r\n"); !strings.HasPrefix(got, "HTTP/1.1 405 ") {
 		t.Errorf("TRACE: %.60q", got)
 	}
+	if n := testing.AllocsPerRun(100, func() { r.edge.route(http.MethodGet, "www.example.com", "/") }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
 	if x := r.edge.Explain(t.Context(), &url.URL{Host: "www.example.com", Path: "/"}); x.Route != "app" || x.ID != "shop" {
 		t.Errorf("explained as %+v", x)
 	}

@@ -53,7 +53,8 @@ func (h Hosts) Claims(host string) bool {
 // under one, by however many labels.
 func (t *hostTable) tenants(host string) bool {
 	return slices.ContainsFunc(t.domains, func(d tenantDomain) bool {
-		return host == d.name || strings.HasSuffix(host, "."+d.name)
+		_, under := d.cutFrom(host)
+		return under || host == d.name
 	})
 }
 

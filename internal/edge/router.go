@@ -91,16 +91,25 @@ func (t *hostTable) tenantRoute(host string) match {
 		if host == d.name {
 			return match{kind: d.itself}
 		}
-		at := len(host) - len(d.name) - 1
-		if at < 0 || host[at] != '.' || host[at+1:] != d.name {
+		labels, ok := d.cutFrom(host)
+		if !ok {
 			continue
 		}
-		if label := host[:at]; isLabel(label) {
-			return match{kind: d.ids, id: label}
+		if isLabel(labels) {
+			return match{kind: d.ids, id: labels}
 		}
 		break
 	}
 	return match{kind: routeUnknownHost}
+}
+
+// cutFrom returns what stands before the domain in a host that is under it.
+func (d tenantDomain) cutFrom(host string) (labels string, ok bool) {
+	at := len(host) - len(d.name) - 1
+	if at < 0 || host[at] != '.' || host[at+1:] != d.name {
+		return "", false
+	}
+	return host[:at], true
 }
 
 // ownRoute is the index of what our own hosts serve.
