@@ -369,10 +369,10 @@ func (w *engine) describe(ctx context.Context, kind edge.Kind, id string) (sente
 // describeStored is about a workload of which nothing runs.
 func (w *engine) describeStored(ctx context.Context, key string) (sentence string, reason edge.Reason) {
 	registry, id, err := w.registry(key)
-	if err != nil {
-		return "", ""
+	var b workload.Backend
+	if err == nil {
+		b, err = registry.Backend(ctx, id)
 	}
-	b, err := registry.Backend(ctx, id)
 	switch {
 	case api.IsNotFound(err), err == nil && !b.Managed:
 		return "", ""

@@ -110,7 +110,7 @@ func activated(lookup func(string) (string, bool)) (*inheritance, error) {
 	}
 	n, err := strconv.Atoi(count)
 	if err != nil || n < 0 || n > maxActivated {
-		return nil, fmt.Errorf("LISTEN_FDS: %q is no number of sockets", count)
+		return nil, fmt.Errorf("LISTEN_FDS: %q is no number from 0 to %d; LISTEN_PID and LISTEN_FDS are for systemd to set", count, maxActivated)
 	}
 	names, _ := lookup("LISTEN_FDNAMES")
 	h := &inheritance{listeners: map[string][]*os.File{}}

@@ -421,8 +421,8 @@ func addressesOf(listeners []net.Listener) []string {
 	return list
 }
 
-// drain stops accepting and lets requests in flight, WebSockets included,
-// finish.
+// drain stops accepting and lets requests in flight, WebSockets included, finish:
+// by end, which is Shutdown or Retire of the front.
 func (s *server) drain(end func(context.Context) error) error {
 	s.ready.Store(false)
 	s.log.Info("draining", "timeout", s.config.Limits.ShutdownTimeout.String())
