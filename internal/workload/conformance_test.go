@@ -62,6 +62,8 @@ func conformance(t *testing.T, open opener) {
 		"hosts of their own":                          testDomains,
 		"a host that was another's":                   testDomainOfAnother,
 		"hosts are bounded":                           testDomainsAreBounded,
+		"hosts that were a tenant's":                  testFormerDomainsAreBounded,
+		"hosts that lead nowhere":                     testForgottenDomains,
 		"hosts that change at once":                   testConcurrentDomains,
 		"numbers go on after a delete":                testNumbersGoOn,
 		"logs are read by parts":                      testLogs,

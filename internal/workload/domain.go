@@ -57,8 +57,8 @@ func (r *Registry) AddDomain(ctx context.Context, caller api.Caller, name, host 
 			return &QuotaError{Reason: fmt.Sprintf("there are %d domains and at most %d for each app; remove one", len(w.Domains), MaxDomains)}
 		}
 		_, err = tx.ExecContext(ctx, `
-			INSERT INTO domains (host, tenant, kind, id, added) VALUES ($1, $2, $3, $4, $5)
-			ON CONFLICT (host) DO UPDATE SET tenant = excluded.tenant, kind = excluded.kind, id = excluded.id, added = excluded.added`,
+			INSERT INTO domains (host, tenant, kind, id, changed) VALUES ($1, $2, $3, $4, $5)
+			ON CONFLICT (host) DO UPDATE SET tenant = excluded.tenant, kind = excluded.kind, id = excluded.id, changed = excluded.changed`,
 			host, w.Tenant, string(r.kind), w.ID, r.now().UnixNano())
 		if err != nil {
 			return fmt.Errorf("store a domain: %w", err)
@@ -88,20 +88,36 @@ func (r *Registry) RemoveDomain(ctx context.Context, caller api.Caller, name, ho
 		if !d.leadsTo(r.kind, w.ID) {
 			return ErrNoDomain
 		}
-		return r.freeDomains(ctx, tx, w.ID, host)
+		return r.freeDomains(ctx, tx, w, host)
 	})
 }
 
-// freeDomains has the host names of a workload lead nowhere. Their last tenant
-// stays known.
-func (r *Registry) freeDomains(ctx context.Context, tx *store.Tx, id string, hosts ...string) error {
+// FormerDomains is of how many host names that lead nowhere it is remembered that a
+// tenant had them. Whoever controls a zone can make up names without end.
+const FormerDomains = 1000
+
+// freeDomains has host names of a workload lead nowhere. Their last tenant stays
+// known, as one of its FormerDomains.
+func (r *Registry) freeDomains(ctx context.Context, tx *store.Tx, w record, hosts ...string) error {
 	for _, host := range hosts {
-		if _, err := tx.ExecContext(ctx, "UPDATE domains SET id = '' WHERE host = $1 AND kind = $2 AND id = $3", host, string(r.kind), id); err != nil {
+		_, err := tx.ExecContext(ctx, "UPDATE domains SET id = '', changed = $1 WHERE host = $2 AND kind = $3 AND id = $4",
+			r.now().UnixNano(), host, string(r.kind), w.ID)
+		if err != nil {
 			return fmt.Errorf("free a domain: %w", err)
 		}
 		if err := domainChanged(ctx, tx, host, ""); err != nil {
 			return err
 		}
+	}
+	if len(hosts) == 0 {
+		return nil
+	}
+	_, err := tx.ExecContext(ctx, `
+		DELETE FROM domains WHERE tenant = $1 AND id = '' AND changed <=
+			(SELECT changed FROM domains WHERE tenant = $1 AND id = '' ORDER BY changed DESC LIMIT 1 OFFSET $2)`,
+		w.Tenant, FormerDomains)
+	if err != nil {
+		return fmt.Errorf("forget former domains: %w", err)
 	}
 	return nil
 }

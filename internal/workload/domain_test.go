@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/m3o/ingress/internal/store"
 	"github.com/m3o/ingress/internal/workload"
 )
 
@@ -149,4 +150,54 @@ func testConcurrentDomains(t *testing.T, f *fixture) {
 	})...))
 	want, _ := domains(t, f).App(host)
 	wantDomain(t, d, host, want)
+}
+
+// Of names that were a tenant's so many are remembered, and the oldest are forgotten.
+func testFormerDomainsAreBounded(t *testing.T, f *fixture) {
+	ctx, a, b := t.Context(), tenant("a"), tenant("b")
+	f.create(t, a, "mine")
+	f.create(t, b, "theirs")
+	host := func(n int) string { return fmt.Sprintf("n%d.example.com", n) }
+	must(t, f.db.Write(ctx, func(tx *store.Tx) error {
+		for n := range workload.FormerDomains {
+			if _, err := tx.ExecContext(ctx, "INSERT INTO domains (host, tenant, kind, id, changed) VALUES ($1, 'a', 'app', '', $2)", host(n), n); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	if err := f.AddDomain(ctx, b, "theirs", host(0), workload.ProofAlias); !errors.Is(err, workload.ErrDomainTaken) {
+		t.Errorf("as many as are remembered: %v", err)
+	}
+	must(t, f.AddDomain(ctx, a, "mine", host(workload.FormerDomains), workload.ProofTenant))
+	must(t, f.RemoveDomain(ctx, a, "mine", host(workload.FormerDomains)))
+	must(t, f.AddDomain(ctx, b, "theirs", host(0), workload.ProofAlias))
+	for _, n := range []int{1, workload.FormerDomains} {
+		if err := f.AddDomain(ctx, b, "theirs", host(n), workload.ProofAlias); !errors.Is(err, workload.ErrDomainTaken) {
+			t.Errorf("%s, which is remembered: %v", host(n), err)
+		}
+	}
+}
+
+// Names that lead nowhere do not stay in memory for ever.
+func testForgottenDomains(t *testing.T, f *fixture) {
+	ctx, a := t.Context(), tenant("a")
+	d := domains(t, f)
+	f.create(t, a, "hello")
+	must(t, f.AddDomain(ctx, a, "hello", "stays.example.com", workload.ProofTenant))
+	for range 5 {
+		must(t, f.db.Write(ctx, func(tx *store.Tx) error {
+			for n := range 1000 {
+				if err := tx.Changed(ctx, "domain", fmt.Sprintf("n%d-%d.example.com/", n, f.clock.Now().UnixNano())); err != nil {
+					return err
+				}
+			}
+			return nil
+		}))
+		f.clock.Pass(1)
+	}
+	if n := d.Len(); n > 2500 {
+		t.Errorf("%d names are in memory", n)
+	}
+	wantDomain(t, d, "stays.example.com", "hello")
 }

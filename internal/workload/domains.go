@@ -3,6 +3,7 @@ package workload
 import (
 	"context"
 	"fmt"
+	"maps"
 	"sync"
 
 	"github.com/m3o/ingress/internal/store"
@@ -14,6 +15,7 @@ import (
 type Domains struct {
 	mu    sync.RWMutex
 	hosts map[string]domainTarget
+	freed int // how often a host came to lead nowhere since forget
 }
 
 // domainTarget is where a host name leads, and which change said so. Changes may
@@ -64,9 +66,26 @@ func (d *Domains) changed(c store.Change) {
 func (d *Domains) set(host string, to domainTarget) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if to.version >= d.hosts[host].version {
-		d.hosts[host] = to
+	if to.version < d.hosts[host].version {
+		return
 	}
+	d.hosts[host] = to
+	if to.id == "" {
+		d.forget(to.version)
+	}
+}
+
+// disorder is by how many changes, at the very most, one arrives too late.
+const disorder = 1000
+
+// forget drops hosts that lead nowhere, now and then, once no change that is late can
+// have them lead somewhere again.
+func (d *Domains) forget(now int64) {
+	if d.freed++; d.freed < disorder {
+		return
+	}
+	d.freed = 0
+	maps.DeleteFunc(d.hosts, func(_ string, t domainTarget) bool { return t.id == "" && t.version < now-disorder })
 }
 
 // App returns the id of the app that a host name, in its normal form, leads to.

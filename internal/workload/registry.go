@@ -225,7 +225,7 @@ func (r *Registry) Delete(ctx context.Context, caller api.Caller, name string) e
 		if err != nil {
 			return fmt.Errorf("delete a workload: %w", err)
 		}
-		if err := r.freeDomains(ctx, tx, w.ID, w.Domains...); err != nil {
+		if err := r.freeDomains(ctx, tx, w, w.Domains...); err != nil {
 			return err
 		}
 		if err := r.releaseID(ctx, tx, caller.Tenant, w.ID, r.now()); err != nil {
