@@ -25,18 +25,28 @@ const (
 	// lastTraces bounds the wait for a collector at the end of a run.
 	lastTraces  = 2 * time.Second
 	tracingName = "github.com/m3o/ingress"
+	// otlpHeaders is the variable that the exporter reads its headers from.
+	otlpHeaders = "OTEL_EXPORTER_OTLP_HEADERS"
 )
 
 // validateTracing refuses settings that no trace can be sent by.
 func (c *config) validateTracing() error {
-	if c.TraceRatio < 0 || c.TraceRatio > 1 {
+	if !(c.TraceRatio >= 0 && c.TraceRatio <= 1) { // written so that NaN is refused, too
 		return fmt.Errorf("--trace-ratio %v: it is a part of all requests, from 0 to 1", c.TraceRatio)
 	}
 	if c.OTLPEndpoint == "" {
 		return nil
 	}
-	if _, err := parseWebURL(c.OTLPEndpoint); err != nil {
+	u, err := parseWebURL(c.OTLPEndpoint)
+	if err != nil {
 		return fmt.Errorf("--otlp-endpoint: it %w; give one such as http://localhost:4318", err)
+	}
+	// The exporter sends neither, and the list of settings would show both.
+	if u.User != nil {
+		return fmt.Errorf("--otlp-endpoint: there are credentials in it; give them in %s", otlpHeaders)
+	}
+	if u.RawQuery != "" || u.Fragment != "" {
+		return fmt.Errorf("--otlp-endpoint: it must end with its path; what the collector wants to know goes into %s", otlpHeaders)
 	}
 	return nil
 }
