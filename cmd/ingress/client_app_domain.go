@@ -28,14 +28,20 @@ func (domainAddCmd) Help() string {
 
 func (cmd *domainAddCmd) Run(ctx context.Context, c *client) error {
 	res := &apppb.AddDomainResponse{}
-	err := c.do(ctx, "app", "AddDomain", &apppb.AddDomainRequest{Name: cmd.Name, Domain: cmd.Domain}, res, func() error {
-		if res.Accepted {
-			return c.confirm("%s leads to %s", res.Domain, cmd.Name)()
-		}
-		return c.printMissing(res)
-	})
+	reply, err := c.invoke(ctx, "app", "AddDomain", &apppb.AddDomainRequest{Name: cmd.Name, Domain: cmd.Domain}, res)
+	if err != nil {
+		return c.explain(ctx, err)
+	}
+	switch {
+	case c.json:
+		err = c.printJSON(reply)
+	case res.Accepted:
+		c.say("%s leads to %s", res.Domain, cmd.Name)
+	default:
+		err = c.printMissing(res)
+	}
 	if err == nil && !res.Accepted {
-		err = fmt.Errorf("the domain is not added: %s", res.Reason)
+		err = fmt.Errorf("the domain is not added: %s", oneLine(res.Reason))
 	}
 	return err
 }

@@ -128,3 +128,17 @@ func TestAppThatIsStillDeployingHasNoAddress(t *testing.T) {
 		}
 	}
 }
+
+func TestADomainThatIsNotProved(t *testing.T) {
+	reply := `{"domain":"www.example.com","accepted":false,"reason":"no record\nof either kind","records":[{"type":"TXT","name":"_m3o.www.example.com","value":"m3o-domain=1"}]}`
+	p := newFakePlatform(t, http.StatusOK, reply)
+	args := []string{"app", "domain", "add", "shop", "www.example.com", "--address", p.URL}
+	const says = "ingress: app domain add: the domain is not added: no record of either kind\n"
+	got := withKey().run(t, args...)
+	if want := "TYPE  NAME                  VALUE\nTXT   _m3o.www.example.com  m3o-domain=1\n"; got.code != 1 || got.stdout != want || !strings.HasSuffix(got.stderr, says) {
+		t.Errorf("%+v", got)
+	}
+	if got := withKey().run(t, append(args, "--json")...); got.code != 1 || !sameJSON(t, got.stdout, reply) || got.stderr != says {
+		t.Errorf("with --json: %+v", got)
+	}
+}

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/miekg/dns"
+
 	"github.com/m3o/ingress/internal/certs/acmetest"
 	"github.com/m3o/ingress/internal/domain/domaintest"
 )
@@ -69,6 +71,11 @@ func TestADomainOfOnesOwn(t *testing.T) {
 		t.Errorf("before, over TLS: %v, %d orders", err, ca.Orders())
 	}
 
+	zone.Fail(dns.RcodeServerFailure)
+	if _, stderr, code := cli(i, "app", "domain", "add", "shop", "www.example.com"); code == 0 || strings.Count(stderr, "SERVFAIL") != 1 {
+		t.Errorf("a DNS server that fails: exit code %d\n%s", code, stderr)
+	}
+	zone.Fail(dns.RcodeSuccess)
 	zone.Set(t, alias)
 	must(i, "app", "domain", "add", "shop", "www.example.com")
 	if _, body, err := i.getSecurely(ca.Roots, "https://www.example.com/"); err != nil || body != "the shop" || seen != "www.example.com" {

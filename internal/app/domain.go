@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 
@@ -44,7 +45,7 @@ func (a *Apps) addDomain(ctx context.Context, caller api.Caller, req *apppb.AddD
 	text := domain.TenantRecord(host, w.Tenant)
 	switch {
 	case errors.Is(err, workload.ErrDomainTaken):
-		res.Reason, res.Records = "it is or was another tenant's here, which only the record below decides", records(text)
+		res.Reason, res.Records = "it is or was another tenant's here, and only the TXT record says whose it is now", records(text)
 	case err != nil:
 		return nil, workload.Refusal(method, err)
 	case missing == "":
@@ -74,7 +75,7 @@ func (a *Apps) prove(ctx context.Context, caller api.Caller, w workload.Workload
 	if target := a.domains.Host(w.ID); target != "" {
 		alias, errAlias = a.domains.Records.IsAlias(ctx, host, target)
 	}
-	switch err := errors.Join(errText, errAlias); {
+	switch err := cmp.Or(errText, errAlias); { // one says enough: both are of the same servers
 	case alias:
 		return workload.ProofAlias, "", nil
 	case err != nil:
