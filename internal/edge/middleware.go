@@ -244,8 +244,8 @@ func (e *Edge) dispatch(w http.ResponseWriter, r *http.Request) *failure {
 
 func unknownHost() *failure {
 	f := fail(http.StatusNotFound, ReasonUnknownHost, "Nothing is served for this host name.")
-	f.hint = "If you run this ingress: --host adds a host of its own, and apps and functions are exactly one label, " +
-		"such as name.example.com, under --apps-domain and --functions-domain."
+	f.hint = "If you run this ingress: --host adds a host of its own, and apps and functions are exactly one label " +
+		"of 3 to 63 characters, such as name.example.com, under --apps-domain and --functions-domain."
 	return f
 }
 
