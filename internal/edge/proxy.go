@@ -189,6 +189,12 @@ func (forbiddenTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return nil, &upstream.ForbiddenError{Address: r.URL.Host, Why: "no transport applies the address rules to it"}
 }
 
+// trier is a site that can find, before it writes anything, that it has no answer.
+// The plain answers of others are theirs, whatever they are.
+type trier interface {
+	TryServe(w http.ResponseWriter, r *http.Request) error
+}
+
 // serveHandler lets a site without a process answer. It gets the request as a
 // process would: without our keys, with the visitor's address.
 func (p *proxy) serveHandler(w http.ResponseWriter, r *http.Request, h *hop, site http.Handler) *failure {
@@ -196,6 +202,14 @@ func (p *proxy) serveHandler(w http.ResponseWriter, r *http.Request, h *hop, sit
 	h.request(r.Header)
 	h.record.journey.write(r.Header)
 	r.Header[requestIDHeader] = h.record.request
+	if t, ok := site.(trier); ok {
+		if err := t.TryServe(w, r); err != nil {
+			f := fail(http.StatusInternalServerError, ReasonInternal, "The files of this site cannot be read.")
+			f.cause = err
+			return f
+		}
+		return nil
+	}
 	site.ServeHTTP(w, r)
 	return nil
 }

@@ -152,6 +152,26 @@ func TestASiteWithoutAProcessSeesARequestLikeAProcess(t *testing.T) {
 	}
 }
 
+// brokenSite has no folder.
+type brokenSite struct{ http.Handler }
+
+func (brokenSite) TryServe(http.ResponseWriter, *http.Request) error {
+	return errors.New("no such folder")
+}
+
+func TestASiteThatCannotBeReadIsNotTakenForItsAnswer(t *testing.T) {
+	var got *failure
+	p := newTestProxy(t)
+	front := newFront(t, func(w http.ResponseWriter, r *http.Request) *failure {
+		got = p.serve(w, r, target{Backend: Backend{Origin: Managed}, Lease: &Lease{Handler: brokenSite{}}})
+		return got
+	})
+	g := exchange(t, listenAddress(front), "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+	if g.Status != 500 || got == nil || got.reason != ReasonInternal || got.cause == nil || strings.Contains(got.message, "no such folder") {
+		t.Errorf("status %d, %+v", g.Status, got)
+	}
+}
+
 func TestAManagedBackendIsReachedByItsLeaseAlone(t *testing.T) {
 	var asked *http.Request
 	lease := &Lease{

@@ -50,27 +50,37 @@ type Site struct{ code, folder string }
 // folder a link, and one that leads out of code is not followed.
 func New(code, folder string) *Site { return &Site{code, folder} }
 
-// ServeHTTP implements http.Handler. A folder is its index.html, /about may be
-// about.html, and 404.html is shown for what does not exist. Names that begin with
-// a dot are not served, but for .well-known (RFC 8615).
+// ServeHTTP implements http.Handler.
 func (s *Site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if err := s.TryServe(w, r); err != nil {
+		http.Error(w, "the site's folder cannot be read", http.StatusInternalServerError)
+	}
+}
+
+// TryServe is ServeHTTP for callers with an error page of their own: an error means
+// that the folder cannot be read and that nothing was written.
+//
+// A folder is its index.html, /about may be about.html, and 404.html is shown for
+// what does not exist. Names that begin with a dot are not served, but for
+// .well-known (RFC 8615).
+func (s *Site) TryServe(w http.ResponseWriter, r *http.Request) error {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
 		http.Error(w, "this is a folder of files: only GET and HEAD are possible", http.StatusMethodNotAllowed)
-		return
+		return nil
 	}
 	root, err := s.open()
 	if err != nil {
-		http.Error(w, "the site's folder cannot be read", http.StatusInternalServerError)
-		return
+		return fmt.Errorf("open the site's folder: %w", err)
 	}
 	defer root.Close()
 	name := path.Clean("/" + r.URL.Path)[1:]
 	if hidden(name) {
 		s.notFound(w, r, root)
-		return
+	} else {
+		s.serve(w, r, root, name)
 	}
-	s.serve(w, r, root, name)
+	return nil
 }
 
 // open opens the folder.
