@@ -395,7 +395,10 @@ func statusSentence(s activator.Status) string {
 		text += fmt.Sprintf(" at %v since %s", s.Addr, s.Started.Format(time.DateTime))
 	}
 	text += fmt.Sprintf("; requests under way: %d, waiting: %d", s.InFlight, s.Waiting)
-	if s.Failures > 0 {
+	switch {
+	case s.Failures == 1:
+		text += "; it has failed once"
+	case s.Failures > 1:
 		text += fmt.Sprintf("; it has failed %d times in a row", s.Failures)
 	}
 	if !s.NextTry.IsZero() {
