@@ -64,9 +64,9 @@ func (p *program) openControl(c *config, why purpose) (control, error) {
 	}
 	_, err = os.Stat(filepath.Join(c.DataDir, databaseFile))
 	if why == toRead && errors.Is(err, fs.ErrNotExist) {
-		return p.newStoreControl(c, nil, func() error { return nil })
+		return p.newStoreControl(c, why, nil, func() error { return nil })
 	}
-	return p.openStoreControl(c)
+	return p.openStoreControl(c, why)
 }
 
 // openRunning finds the running process, for commands that only it can do.
@@ -168,7 +168,7 @@ type storeControl struct {
 }
 
 // openStoreControl opens the store as serve would, without serving.
-func (p *program) openStoreControl(c *config) (control, error) {
+func (p *program) openStoreControl(c *config, why purpose) (control, error) {
 	lock, err := store.LockDir(c.DataDir)
 	if err != nil {
 		return nil, fmt.Errorf("no process answers on %s, and: %w", c.AdminSocket, err)
@@ -177,12 +177,12 @@ func (p *program) openStoreControl(c *config) (control, error) {
 	if err != nil {
 		return nil, joinErrors(err, lock.Close())
 	}
-	return p.newStoreControl(c, db, func() error { return joinErrors(db.Close(), lock.Close()) })
+	return p.newStoreControl(c, why, db, func() error { return joinErrors(db.Close(), lock.Close()) })
 }
 
 // newStoreControl shows the settings as the next start would find them. The
 // store is nil where there is none.
-func (p *program) newStoreControl(c *config, kept settingStore, closeStore func() error) (control, error) {
+func (p *program) newStoreControl(c *config, why purpose, kept settingStore, closeStore func() error) (control, error) {
 	given, err := c.readSecrets(p.env)
 	if err != nil {
 		return nil, joinErrors(err, closeStore())
@@ -195,8 +195,9 @@ func (p *program) newStoreControl(c *config, kept settingStore, closeStore func(
 		},
 		close: closeStore,
 	}
-	if err := s.reload(p.ctx); err != nil {
-		// A stored value that stops the start must still be removable.
+	// A stored value that stops the start must still be removable. Who changes one is
+	// told of what is left, and not of what it was.
+	if err := s.reload(p.ctx); err != nil && why == toRead {
 		fmt.Fprintln(p.stderr, "ingress: the settings as they are would not start:", err)
 	}
 	return s, nil

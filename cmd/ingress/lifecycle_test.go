@@ -181,6 +181,16 @@ func TestSettingsTakeEffectWithoutRestart(t *testing.T) {
 	if _, stderr, code := runProgram(t, []string{"INGRESS_DATA_DIR=" + dir}, "config", "unset", "micro.url.host_prefix"); code != 0 {
 		t.Errorf("unset without a running process: %s", stderr)
 	}
+	clash := []string{"INGRESS_DATA_DIR=" + dir, "INGRESS_FUNCTIONS_DOMAIN=m3o.app"}
+	if _, stderr, _ := runProgram(t, clash, "config", "list"); !strings.Contains(stderr, "would not start") {
+		t.Errorf("a list of what does not go together: %q", stderr)
+	}
+	if _, stderr, code := runProgram(t, clash, "config", "unset", "apps-domain"); code != 0 || stderr != "" {
+		t.Errorf("what is mended is complained of: %d %q", code, stderr)
+	}
+	if _, stderr, code := runProgram(t, clash, "config", "set", "apps-domain", "m3o.app"); code != 1 || !strings.Contains(stderr, "must differ") {
+		t.Errorf("set to what clashes: %d %q", code, stderr)
+	}
 	again := startIngressIn(t, dir, nil, "--apps-domain", "flag.localhost")
 	if a := again.get("http://hello.flag.localhost/"); a.header.Get("Backend") != "app" {
 		t.Errorf("a flag does not override: %d", a.status)
