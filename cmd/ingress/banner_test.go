@@ -59,6 +59,7 @@ func TestTheBannerSaysWhereTheKeyIs(t *testing.T) {
 		"a file":                    {config{BootstrapKeyFile: "/run/secrets/key"}, nil, "in /run/secrets/key", "$INGRESS"},
 		"the clients' variable":     {config{}, map[string]string{"M3O_API_TOKEN": "s3cret"}, "in $M3O_API_TOKEN", "BOOTSTRAP"},
 		"a remote platform":         {config{APIAddress: "https://api.example.com"}, map[string]string{"M3O_API_TOKEN": "s3cret", "INGRESS_BOOTSTRAP_KEY": "x"}, "in $M3O_API_TOKEN", "BOOTSTRAP"},
+		"a remote platform, none":   {config{APIAddress: "https://api.example.com"}, map[string]string{"INGRESS_BOOTSTRAP_KEY": "x"}, "none; callers give their own", "in $M3O_API_TOKEN"},
 		"a remote platform, a file": {config{APIAddress: "https://api.example.com", APITokenFile: "/home/jane/it's.token"}, nil, `in ~/'it'\''s.token'`, "$M3O"},
 	} {
 		t.Run(name, func(t *testing.T) {

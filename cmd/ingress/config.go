@@ -330,7 +330,7 @@ func (c *config) keyHolder(env func(string) string) keyHolder {
 	case c.APITokenFile != "":
 		return keyHolder{file: c.APITokenFile}
 	}
-	return keyHolder{variable: "M3O_API_TOKEN"}
+	return keyHolder{variable: "M3O_API_TOKEN", unset: c.remote() && strings.TrimSpace(env("M3O_API_TOKEN")) == ""}
 }
 
 // secretFrom returns a secret and the name of where it comes from: the file at
