@@ -22,7 +22,7 @@ type appSource struct {
 type appSettings struct {
 	HealthPath  string `placeholder:"PATH" help:"Path that must answer before a version gets requests, such as /health. A connection is enough unless given."`
 	IdleTimeout string `placeholder:"DURATION" help:"How long it stays awake without requests, such as 15m; 0s for ever. The operator's default unless given."`
-	Concurrency int32  `placeholder:"NUMBER" help:"How many requests it gets at once. Any number unless given."`
+	Concurrency *int32 `placeholder:"NUMBER" help:"How many requests it gets at once; 0 for any number, as unless given."`
 	envFlag     `embed:""`
 }
 
@@ -53,7 +53,7 @@ func (cmd *appRunCmd) Run(ctx context.Context, c *client) error {
 	}
 	req := &apppb.RunRequest{
 		Name: cmd.Name, Backend: cmd.Backend, Repo: cmd.Repo, Branch: cmd.Branch, Path: cmd.Path, Region: cmd.Region, Port: cmd.Port,
-		EnvVars: env, HealthPath: cmd.HealthPath, IdleTimeout: cmd.IdleTimeout, Concurrency: cmd.Concurrency,
+		EnvVars: env, HealthPath: cmd.HealthPath, IdleTimeout: cmd.IdleTimeout, Concurrency: zeroUnless(cmd.Concurrency),
 	}
 	if cmd.Dir != "" {
 		if req.Upload, err = c.upload(ctx, "app", cmd.Dir, newProgress(c)); err != nil {
@@ -64,7 +64,9 @@ func (cmd *appRunCmd) Run(ctx context.Context, c *client) error {
 	reply, err := c.invoke(ctx, "app", "Run", req, res)
 	if exists(err, "app.run", cmd.Name+" already running") {
 		c.say("app %s is there already; updating it", cmd.Name)
-		return c.updateApp(ctx, updateOf(req), cmd.followFlags)
+		change := updateOf(req)
+		change.Concurrency = changedTo(cmd.Concurrency)
+		return c.updateApp(ctx, change, cmd.followFlags)
 	}
 	if err != nil {
 		return c.explain(ctx, err)
@@ -77,6 +79,24 @@ func (cmd *appRunCmd) Run(ctx context.Context, c *client) error {
 		return c.printJSON(reply)
 	}
 	return c.printApp(res.Service)
+}
+
+// anyNumber takes back a bound in an update, where 0 leaves it as it is.
+const anyNumber = -1
+
+// changedTo is a bound on concurrency in an update.
+func changedTo(given *int32) int32 {
+	if given != nil && *given == 0 {
+		return anyNumber
+	}
+	return zeroUnless(given)
+}
+
+func zeroUnless(given *int32) int32 {
+	if given == nil {
+		return 0
+	}
+	return *given
 }
 
 // exists reports whether the platform refused to make what the caller has.
@@ -103,7 +123,7 @@ type appUpdateCmd struct {
 func (appUpdateCmd) Help() string {
 	return "With nothing but a name its source is deployed again, the latest of a repository; an uploaded folder is not kept. " +
 		"Variables given replace the whole environment; " +
-		"without any it stays. --health-path - and --concurrency -1 take these back, --idle-timeout default as well.\n\n" + examples(
+		"without any it stays. --health-path - and --concurrency 0 take these back, --idle-timeout default as well.\n\n" + examples(
 		"ingress app update shop --dir .",
 		"ingress app update shop",
 		"ingress app update shop --branch next",
@@ -118,7 +138,7 @@ func (cmd *appUpdateCmd) Run(ctx context.Context, c *client) error {
 	}
 	req := &apppb.UpdateRequest{
 		Name: cmd.Name, Backend: cmd.Backend, Repo: cmd.Repo, Branch: cmd.Branch, Path: cmd.Path,
-		EnvVars: env, HealthPath: cmd.HealthPath, IdleTimeout: cmd.IdleTimeout, Concurrency: cmd.Concurrency,
+		EnvVars: env, HealthPath: cmd.HealthPath, IdleTimeout: cmd.IdleTimeout, Concurrency: changedTo(cmd.Concurrency),
 	}
 	if cmd.Dir != "" {
 		if req.Upload, err = c.upload(ctx, "app", cmd.Dir, newProgress(c)); err != nil {

@@ -74,6 +74,16 @@ func TestAppCommands(t *testing.T) {
 			reply: `{}`, stderr: "app shop is updated\n",
 		},
 		{
+			args: []string{"app", "update", "shop", "--concurrency", "0"},
+			path: "/v1/app/Update", body: `{"name":"shop","concurrency":-1}`,
+			reply: `{}`, stderr: "app shop is updated\n",
+		},
+		{
+			args: []string{"app", "run", "shop", "--backend", "http://127.0.0.1:3000", "--concurrency", "0"},
+			path: "/v1/app/Run", body: `{"name":"shop","backend":"http://127.0.0.1:3000"}`,
+			reply: `{"service":` + appJSON + `}`, stdout: appText,
+		},
+		{
 			args: []string{"app", "delete", "shop"}, path: "/v1/app/Delete", body: `{"name":"shop"}`,
 			reply: `{}`, stderr: "app shop is deleted\n",
 		},

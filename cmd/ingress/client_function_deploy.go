@@ -24,7 +24,7 @@ type functionSource struct {
 // functionSettings are how a function is run.
 type functionSettings struct {
 	IdleTimeout string `placeholder:"DURATION" help:"How long it stays awake without requests, such as 15m; 0s for ever. The operator's default unless given."`
-	Concurrency int32  `placeholder:"NUMBER" help:"How many requests it gets at once. Any number unless given."`
+	Concurrency *int32 `placeholder:"NUMBER" help:"How many requests it gets at once; 0 for any number, as unless given."`
 	envFlag     `embed:""`
 }
 
@@ -60,13 +60,15 @@ func (cmd *functionDeployCmd) Run(ctx context.Context, c *client) error {
 	req := &functionpb.DeployRequest{
 		Name: cmd.Name, Backend: cmd.Backend, Source: content.source, Files: content.files, Upload: content.upload, Repo: cmd.Repo, Branch: cmd.Branch,
 		Subfolder: cmd.Subfolder, Entrypoint: cmd.Entrypoint, Runtime: cmd.runtime(), Region: cmd.Region, EnvVars: env,
-		IdleTimeout: cmd.IdleTimeout, Concurrency: cmd.Concurrency,
+		IdleTimeout: cmd.IdleTimeout, Concurrency: zeroUnless(cmd.Concurrency),
 	}
 	res := &functionpb.DeployResponse{}
 	reply, err := c.invoke(ctx, "function", "Deploy", req, res)
 	if exists(err, "function.deploy", "already exists") {
 		c.say("function %s is there already; updating it", cmd.Name)
-		return c.updateFunction(ctx, functionUpdateOf(req), cmd.followFlags)
+		change := functionUpdateOf(req)
+		change.Concurrency = changedTo(cmd.Concurrency)
+		return c.updateFunction(ctx, change, cmd.followFlags)
 	}
 	if err != nil {
 		return c.explain(ctx, err)
@@ -182,7 +184,7 @@ func (cmd *functionUpdateCmd) Run(ctx context.Context, c *client) error {
 		Name: cmd.Name, Backend: cmd.Backend, Source: content.source, Files: content.files, Upload: content.upload, Repo: cmd.Repo,
 		// The name of a file says nothing new of a function that has a language.
 		Branch: cmd.Branch, Subfolder: cmd.Subfolder, Entrypoint: cmd.Entrypoint, Runtime: cmd.Runtime,
-		EnvVars: env, IdleTimeout: cmd.IdleTimeout, Concurrency: cmd.Concurrency,
+		EnvVars: env, IdleTimeout: cmd.IdleTimeout, Concurrency: changedTo(cmd.Concurrency),
 	}, cmd.followFlags)
 }
 
