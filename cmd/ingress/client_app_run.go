@@ -56,6 +56,9 @@ func (cmd *appRunCmd) Run(ctx context.Context, c *client) error {
 		EnvVars: env, HealthPath: cmd.HealthPath, IdleTimeout: cmd.IdleTimeout, Concurrency: zeroUnless(cmd.Concurrency),
 	}
 	if cmd.Dir != "" {
+		if err := checkNew(cmd.Name); err != nil {
+			return err
+		}
 		if req.Upload, err = c.upload(ctx, "app", cmd.Dir, newProgress(c)); err != nil {
 			return err
 		}
@@ -141,6 +144,9 @@ func (cmd *appUpdateCmd) Run(ctx context.Context, c *client) error {
 		EnvVars: env, HealthPath: cmd.HealthPath, IdleTimeout: cmd.IdleTimeout, Concurrency: changedTo(cmd.Concurrency),
 	}
 	if cmd.Dir != "" {
+		if err := c.checkThere(ctx, target{"app", cmd.Name}); err != nil {
+			return err
+		}
 		if req.Upload, err = c.upload(ctx, "app", cmd.Dir, newProgress(c)); err != nil {
 			return err
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -305,6 +306,43 @@ func TestWhatCannotBePackedIsNotDeployed(t *testing.T) {
 	}
 	if got := d.asAlice("app", "run", "shop"); got.code != 1 || !strings.Contains(got.stderr, "--dir, --repo and --backend") {
 		t.Errorf("%+v", got)
+	}
+}
+
+// What is refused whatever the folder holds is refused without it.
+func TestWhatIsRefusedAnyhowIsNotUploadedFirst(t *testing.T) {
+	d := newDeployer(t)
+	dir := folder(t)
+	for name, test := range map[string]struct {
+		args []string
+		says string
+	}{
+		"a name with capitals": {[]string{"app", "run", "Shop"}, "ingress: app run: invalidate name format\nA name has 3 to 54"},
+		"a reserved name":      {[]string{"app", "run", "www"}, "ingress: app run: name already reserved\n"},
+		"no such app":          {[]string{"app", "update", "nosuch"}, "not found"},
+		"a function's name":    {[]string{"function", "deploy", "a b", "--runtime", "go"}, "invalidate name format"},
+	} {
+		got := d.asAlice(append(test.args, "--dir", dir)...)
+		if got.code != 1 || !strings.Contains(got.stderr, test.says) || strings.Contains(got.stderr, "upload") {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+}
+
+func TestALanguageThatIsNotThereIsToldBeforeTheUpload(t *testing.T) {
+	p := newFakePlatform(t, http.StatusOK, `{"runtimes":["go","python"],"unavailable":{"nodejs":"there is no program node"}}`)
+	for runtime, says := range map[string]string{
+		"cobol": "invalid runtime\nName its language with --runtime", "": "invalid runtime\nName its language", "node22": "invalid runtime: there is no program node\n",
+	} {
+		got := withKey().run(t, "function", "deploy", "greet", "--runtime", runtime, "--dir", t.TempDir(), "--address", p.URL)
+		if got.code != 1 || !strings.Contains(got.stderr, says) || strings.Contains(got.stderr, "upload") {
+			t.Errorf("%q: %+v", runtime, got)
+		}
+	}
+	for _, r := range p.requests() {
+		if r.path != "/v1/function/Runtimes" {
+			t.Errorf("it asked %s", r.path)
+		}
 	}
 }
 

@@ -53,6 +53,14 @@ func (cmd *functionDeployCmd) Run(ctx context.Context, c *client) error {
 	if err != nil {
 		return err
 	}
+	if cmd.Dir != "" {
+		if err := checkNew(cmd.Name); err != nil {
+			return err
+		}
+		if err := c.checkRuntime(ctx, cmd.Runtime); err != nil {
+			return err
+		}
+	}
 	content, err := cmd.read(ctx, c)
 	if err != nil {
 		return err
@@ -175,6 +183,16 @@ func (cmd *functionUpdateCmd) Run(ctx context.Context, c *client) error {
 	env, err := parseEnv(cmd.Env, c.LookupEnv)
 	if err != nil {
 		return err
+	}
+	if cmd.Dir != "" {
+		if err := c.checkThere(ctx, target{"function", cmd.Name}); err != nil {
+			return err
+		}
+	}
+	if cmd.Dir != "" && cmd.Runtime != "" { // without one it keeps its language
+		if err := c.checkRuntime(ctx, cmd.Runtime); err != nil {
+			return err
+		}
 	}
 	content, err := cmd.read(ctx, c)
 	if err != nil {

@@ -7,10 +7,14 @@ import (
 	"io"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/m3o/ingress/internal/api"
+	"github.com/m3o/ingress/internal/builder"
+	"github.com/m3o/ingress/internal/workload"
 	apppb "github.com/m3o/ingress/proto/app"
+	functionpb "github.com/m3o/ingress/proto/function"
 )
 
 // packed says what was uploaded.
@@ -22,6 +26,41 @@ type packed struct {
 
 // packer writes a folder to an archive.
 type packer func(ctx context.Context, dir string, to io.Writer) (packed, error)
+
+// checkNew refuses a name that the platform would refuse, before a folder is
+// uploaded for it. Only this platform takes folders, so its rules are the ones.
+func checkNew(name string) error {
+	if err := workload.CheckName(name); err != nil {
+		return &problem{text: err.Error(), hint: terse()[err.Error()], cause: err}
+	}
+	return nil
+}
+
+// checkThere refuses to upload a folder for what does not exist.
+func (c *client) checkThere(ctx context.Context, w target) error {
+	if _, err := c.standing(ctx, w); err != nil {
+		return c.explain(ctx, err)
+	}
+	return nil
+}
+
+// checkRuntime refuses to upload a folder in a language that the platform does not
+// have.
+func (c *client) checkRuntime(ctx context.Context, asked string) error {
+	res := &functionpb.RuntimesResponse{}
+	if _, err := c.invoke(ctx, "function", "Runtimes", &functionpb.RuntimesRequest{}, res); err != nil {
+		return c.explain(ctx, err)
+	}
+	language, known := builder.ParseRuntime(asked)
+	if known && slices.Contains(res.Runtimes, language) {
+		return nil
+	}
+	const text = "invalid runtime"
+	if why := res.Unavailable[language]; why != "" {
+		return &problem{text: text + ": " + why}
+	}
+	return &problem{text: text, hint: terse()[text]}
+}
 
 // upload packs a folder and sends it as it is packed, and returns what the platform
 // calls it. What the two services answer is the same.
