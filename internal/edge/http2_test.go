@@ -243,6 +243,40 @@ func TestRapidResetsEndTheConnection(t *testing.T) {
 	}
 }
 
+// A request that is given up while its body comes, as gRPC's calls are, is nobody's
+// mistake.
+func TestAResetWhileABodyComesIsNoBadRequest(t *testing.T) {
+	reading, failed := make(chan struct{}), make(chan error, 1)
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, err := io.ReadFull(r.Body, make([]byte, 1))
+		close(reading)
+		if err == nil {
+			_, err = io.Copy(io.Discard, r.Body)
+		}
+		failed <- err
+	}))
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	trust := server.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
+	trust.ServerName = "example.com" // httptest's certificate has it
+	a := newH2Attack(t, listenAddress(server), trust)
+	id, err := a.openWith([][2]string{{":method", "POST"}, {":scheme", "https"}, {":authority", "example.com"}, {":path", "/"}}, false)
+	if err == nil {
+		err = a.framer.WriteData(id, false, []byte("x"))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-reading
+	if err := a.framer.WriteRSTStream(id, http2.ErrCodeCancel); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-failed; err == nil || bodyFailure(err) != nil {
+		t.Errorf("the body failed by %v, which is %v", err, bodyFailure(err))
+	}
+}
+
 func TestAnswersMakeUpForResets(t *testing.T) {
 	r := newRig(t, nil, func(c *Config) { c.Limits.Resets = 5 })
 	inside := make(chan struct{}, 1)

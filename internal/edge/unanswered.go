@@ -3,6 +3,7 @@ package edge
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -60,9 +61,24 @@ func bodyTooSlow(cause error) *failure {
 // isGone reports whether a read failed because the other side hung up.
 func isGone(err error) bool {
 	var network net.Error
-	return errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, context.Canceled) ||
+	var reset streamError
+	return errors.As(err, &reset) && reset.Code == cancelled || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, context.Canceled) ||
 		errors.Is(err, http.ErrBodyReadAfterClose) || errors.As(err, &network)
 }
+
+// cancelled is what HTTP/2 clients say that give a request up (RFC 9113 7).
+const cancelled = 0x8
+
+// streamError has the fields of net/http's own, which lends itself to any such
+// type by its method As.
+type streamError struct {
+	StreamID uint32
+	Code     uint32
+	Cause    error
+}
+
+// Error implements error.
+func (e streamError) Error() string { return fmt.Sprintf("stream %d: code %d", e.StreamID, e.Code) }
 
 // backendFailure says what kept an app or a function from answering.
 func backendFailure(err error) *failure {
