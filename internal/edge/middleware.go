@@ -245,7 +245,8 @@ func (e *Edge) dispatch(w http.ResponseWriter, r *http.Request) *failure {
 func unknownHost() *failure {
 	f := fail(http.StatusNotFound, ReasonUnknownHost, "Nothing is served for this host name.")
 	f.hint = "If you run this ingress: --host adds a host of its own, and apps and functions are exactly one label " +
-		"of 3 to 63 characters, such as name.example.com, under --apps-domain and --functions-domain."
+		"of 3 to 63 characters, such as name.example.com, under --apps-domain and --functions-domain. " +
+		"If you own an app: ingress app domain add gives it a name of your own."
 	return f
 }
 
