@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strconv"
 	"time"
 )
@@ -25,9 +26,22 @@ func classify(res *http.Response, body []byte) error {
 		return failed
 	}
 	if res.StatusCode >= 300 && res.StatusCode < 400 {
-		return badReply("the platform's address redirects, which is not followed", fmt.Errorf("status %d", res.StatusCode))
+		return badReply("the platform's address redirects, which is not followed", fmt.Errorf("status %d%s", res.StatusCode, leadingTo(res)))
 	}
 	return badReply("the platform's address gave an answer that is not the platform's", fmt.Errorf("status %d", res.StatusCode))
+}
+
+// leadingTo names the origin that a redirect leads to, which is the address to be
+// given instead, and nothing more of it.
+func leadingTo(res *http.Response) string {
+	to, err := res.Location()
+	if err != nil || to.Host == "" {
+		return ""
+	}
+	if asked := res.Request; asked != nil && asked.URL.Scheme == to.Scheme && asked.URL.Host == to.Host {
+		return "" // it would say nothing new
+	}
+	return " to " + (&url.URL{Scheme: to.Scheme, Host: to.Host}).String()
 }
 
 func classifyOK(body []byte) error {

@@ -202,10 +202,16 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 		elsewhere := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			t.Errorf("a redirect was followed, with the authorization %q", r.Header.Get("Authorization"))
 		}))
-		client := remoteAt(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, elsewhere.URL, status) })
+		client := remoteAt(t, func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, elsewhere.URL+"/v1?key=hunter2", status)
+		})
 		err := client.Call(t.Context(), "app", "Resolve", &apppb.ResolveRequest{}, &apppb.ResolveResponse{})
 		if err == nil || api.IsNotFound(err) || !strings.Contains(err.Error(), "redirect") {
 			t.Errorf("%d: got %v", status, err)
+		}
+		// Where to, for who is to give another address, and nothing secret.
+		if e, ok := errors.AsType[*api.Error](err); !ok || e.Cause.Error() != fmt.Sprintf("status %d to %s", status, elsewhere.URL) {
+			t.Errorf("%d: got %+v", status, e)
 		}
 		err = client.Stream(t.Context(), "helloworld", "Stream", nil, func(json.RawMessage) error { return nil })
 		if err == nil || !strings.Contains(err.Error(), "redirect") {
