@@ -37,6 +37,10 @@ func TestManagedBackendsAreHeldAwake(t *testing.T) {
 		t.Errorf("got %d %q", res.StatusCode, res.body)
 	}
 	<-a.released
+	eventually(t, "it is in the access log", func() bool { return strings.Contains(r.log.String(), `"id":"site"`) })
+	if strings.Contains(r.log.String(), managedURL.Host) {
+		t.Errorf("the stand-in for its address is logged:\n%s", r.log)
+	}
 	a.err = api.Unavailable("app", "asleep", errOutage)
 	r.get("site.app.test/").wantFailure(t, 503, ReasonNotAwake)
 }

@@ -141,10 +141,10 @@ func (p *proxy) newHop(r *http.Request, t target) *hop {
 		early:   func(header http.Header) { confineCookies(header, p.TenantDomains()) },
 	}
 	h.transport = p.transportFor(t)
+	h.record.backend = t.URL.Host // none for a managed one: the stand-in says nothing
 	if t.URL.Host == "" {
 		h.url = managedURL
 	}
-	h.record.backend = h.url.Host
 	if t.PreserveHost || t.Origin == Managed {
 		h.host = r.Host
 		h.response = func(res *http.Response) {
@@ -271,7 +271,7 @@ type hopTransport struct{}
 func (hopTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	h := hopOf(r)
 	begin := h.now()
-	h.record.trace.send(r.Header, h.url.Host, begin)
+	h.record.trace.send(r.Header, h.record.backend, begin)
 	res, err := h.transport.RoundTrip(h.pass.watch(r))
 	h.record.answer = h.now().Sub(begin)
 	if err != nil {

@@ -91,13 +91,15 @@ func (t *requestTrace) step(name string, begin, end time.Time) {
 }
 
 // send starts the span of what is sent to the backend, which the headers name to
-// it.
+// it. A managed backend has no host.
 func (t *requestTrace) send(h http.Header, host string, now time.Time) {
 	if t == nil {
 		return
 	}
-	ctx, span := t.tracer.Start(t.ctx, "backend", trace.WithSpanKind(trace.SpanKindClient), trace.WithTimestamp(now),
-		trace.WithAttributes(attribute.String("server.address", host)))
+	ctx, span := t.tracer.Start(t.ctx, "backend", trace.WithSpanKind(trace.SpanKindClient), trace.WithTimestamp(now))
+	if host != "" {
+		span.SetAttributes(attribute.String("server.address", host))
+	}
 	t.backend = span
 	traceContext.Inject(ctx, propagation.HeaderCarrier(h))
 }
