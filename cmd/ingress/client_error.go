@@ -162,7 +162,7 @@ func (c *client) advice(e *api.Error) string {
 	case http.StatusUnauthorized:
 		return "The key is not one of " + c.platform.Address.Redacted() + ". Set " + tokenVariable + " to one that is; make one with: ingress key create --scope '*'"
 	case http.StatusForbidden:
-		return "The key may not do this. One that may is made with: ingress key create --scope SERVICE"
+		return "The key may not do this. One that may is made with: ingress key create --scope SERVICE (with --backend: SERVICE,backend)"
 	case http.StatusTooManyRequests:
 		return "The key is over its rate limit. Wait a few seconds and try again."
 	}

@@ -21,7 +21,7 @@ func TestErrorsAreOneSentenceAndAHint(t *testing.T) {
 		"a bad key": {401, `{"id":"v1","code":401,"detail":"Unauthorized","status":"Unauthorized"}`,
 			"ingress: url create: Unauthorized (401 v1)\nThe key is not one of ADDRESS. Set M3O_API_TOKEN to one that is; make one with: ingress key create --scope '*'\n"},
 		"a missing scope": {403, `{"id":"v1.blocked","code":403,"detail":"Request blocked. Insufficient privileges","status":"Forbidden"}`,
-			"ingress: url create: Request blocked. Insufficient privileges (403 v1.blocked)\nThe key may not do this. One that may is made with: ingress key create --scope SERVICE\n"},
+			"ingress: url create: Request blocked. Insufficient privileges (403 v1.blocked)\nThe key may not do this. One that may is made with: ingress key create --scope SERVICE (with --backend: SERVICE,backend)\n"},
 		"too many": {429, `{"id":"v1.blocked","code":429,"detail":"Too Many Requests","status":"Too Many Requests"}`,
 			"ingress: url create: Too Many Requests (429 v1.blocked)\nThe key is over its rate limit. Wait a few seconds and try again.\n"},
 		"an error that is a 200": {200, `{"id":"url.create","code":500,"detail":"broken","status":"Internal Server Error"}`,
