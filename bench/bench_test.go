@@ -17,7 +17,7 @@ import (
 
 // The test binary is its own backend and peer, as the program is.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && (os.Args[1] == "backend" || os.Args[1] == "reverseproxy") {
+	if len(os.Args) > 1 && (os.Args[1] == "backend" || os.Args[1] == "reverseproxy" || os.Args[1] == "relay") {
 		main()
 	}
 	os.Exit(m.Run())

@@ -44,6 +44,8 @@ func main() {
 			exit(serveBackend(os.Args[2]))
 		case "reverseproxy":
 			exit(serveReverseProxy(os.Args[2], os.Args[3], os.Args[4], certificate{chain: os.Args[5], key: os.Args[6]}))
+		case "relay":
+			exit(serveRelay(os.Args[2], os.Args[3], os.Args[4], certificate{chain: os.Args[5], key: os.Args[6]}))
 		}
 	}
 	var o options

@@ -51,6 +51,7 @@ var makers = []struct {
 	{"ingress, net/http's transport", startIngress("--access-log=none", "--upstream-transport=std")},
 	{"ingress, access log", startIngress("--log-format=json")},
 	{"reverseproxy", startPlain},
+	{"relay", startRelay},
 	{"caddy", startCaddy},
 }
 
