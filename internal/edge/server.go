@@ -92,7 +92,8 @@ func (s *Server) shutdown(ctx context.Context, retire bool) error {
 	// From the next call on net/http closes connections on which a request arrives.
 	c := s.edge.conns
 	waiting, cancel := context.WithTimeout(ctx, min(lastRequest, s.edge.config.Limits.ReadHeader))
-	c.await(waiting, func() bool { return c.unmet == 0 && (!retire || c.open[connIdle] == 0) })
+	// One that is active may have had its answer already, and rest the next moment.
+	c.await(waiting, func() bool { return c.unmet == 0 && (!retire || c.open[connIdle]+c.open[connActive] == 0) })
 	cancel()
 	err = errors.Join(err, s.http.Shutdown(ctx))
 	if err == nil {
