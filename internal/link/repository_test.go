@@ -19,6 +19,11 @@ func TestRepositoryOnSQLite(t *testing.T) {
 	testRepository(t, func(t *testing.T) *store.DB { return storetest.Open(t) })
 }
 
+func TestRepositoryOnPostgreSQL(t *testing.T) {
+	open := storetest.Postgres(t)
+	testRepository(t, func(t *testing.T) *store.DB { return open(t) })
+}
+
 // testRepository is what every database engine must do. open returns an empty
 // database that lives as long as the test.
 func testRepository(t *testing.T, open func(*testing.T) *store.DB) {

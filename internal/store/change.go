@@ -17,8 +17,8 @@ type Change struct {
 	ID string
 }
 
-// keepChanges is how long the change log reaches back: far longer than any node
-// goes without reading it.
+// keepChanges is how long the change log reaches back: far longer than a node goes
+// without reading it, unless it cannot (OnGap).
 const keepChanges = 24 * time.Hour
 
 // Changed announces a change in the transaction that makes it: a row in the
@@ -43,6 +43,29 @@ func (db *DB) Subscribe(f func(Change)) {
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	db.subscribers = append(db.subscribers, f)
+}
+
+// OnGap has f called when changes of other nodes may have been missed: this one could
+// not reach the database for very long, or found another server behind its address.
+// f must forget or read anew what subscribers keep. When it returns an error, it is
+// called again.
+func (db *DB) OnGap(f func(ctx context.Context) error) {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	db.gaps = append(db.gaps, f)
+}
+
+// crossGap calls what OnGap was given.
+func (db *DB) crossGap(ctx context.Context) error {
+	db.mu.Lock()
+	gaps := db.gaps
+	db.mu.Unlock()
+	for _, f := range gaps {
+		if err := f(ctx); err != nil {
+			return fmt.Errorf("make up for missed changes: %w", err)
+		}
+	}
+	return nil
 }
 
 func (db *DB) publish(changes []Change) {

@@ -1,15 +1,22 @@
 package store
 
 import (
+	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
+	"io"
+	"net"
+	"syscall"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
 // UnavailableError says that the database cannot do its work now, for a reason
-// outside the query: a full disk, a failing one, a lock held too long.
+// outside the query: a full disk, a failing one, a lock held too long, a server that
+// is away.
 type UnavailableError struct {
 	// Detail is fit for callers.
 	Detail string
@@ -29,31 +36,143 @@ func (e *UnavailableError) Unavailable() string { return e.Detail }
 // classify marks the engine errors that a caller can do nothing about as
 // UnavailableError and returns all others unchanged.
 func classify(err error) error {
-	var engine *sqlite.Error
-	if !errors.As(err, &engine) {
+	var known *UnavailableError
+	if err == nil || errors.As(err, &known) {
 		return err
 	}
-	switch engine.Code() & 0xff { // the low byte is the primary result code
-	case sqlite3.SQLITE_FULL:
-		return &UnavailableError{"the disk is full; nothing was written", err}
-	case sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY:
-		return &UnavailableError{"the disk cannot be used; nothing was written", err}
-	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED:
-		return &UnavailableError{"the database is busy", err}
-	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
-		return &UnavailableError{"the database is damaged", err}
+	if detail := unavailable(err); detail != "" {
+		return &UnavailableError{detail, err}
 	}
 	return err
+}
+
+// unavailable returns what keeps the engine from its work, or "".
+func unavailable(err error) string {
+	var file *sqlite.Error
+	if errors.As(err, &file) {
+		return sqliteUnavailable(file)
+	}
+	var commit *commitError
+	unsure := errors.As(err, &commit)
+	var server *pgconn.PgError
+	switch isServer := errors.As(err, &server); {
+	case isServer && !(unsure && endedByServer(server)):
+		return postgresUnavailable(server)
+	case !isServer && !isAway(err):
+		return ""
+	case unsure:
+		return "the database went away; look whether it was done before you try again"
+	}
+	return unreachable
+}
+
+const unreachable = "the database cannot be reached; nothing was written"
+
+func sqliteUnavailable(err *sqlite.Error) string {
+	switch err.Code() & 0xff { // the low byte is the primary result code
+	case sqlite3.SQLITE_FULL:
+		return "the disk is full; nothing was written"
+	case sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY:
+		return "the disk cannot be used; nothing was written"
+	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED:
+		return "the database is busy"
+	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
+		return "the database is damaged"
+	}
+	return ""
+}
+
+// The codes of PostgreSQL's errors that something is done about (its manual,
+// appendix A).
+const (
+	pgUniqueViolation      = "23505"
+	pgReadOnly             = "25006"
+	pgSerializationFailure = "40001"
+	pgDeadlock             = "40P01"
+	pgDiskFull             = "53100"
+	pgLockNotAvailable     = "55P03"
+	pgQueryCanceled        = "57014"
+	pgAdminShutdown        = "57P01"
+	pgCrashShutdown        = "57P02"
+)
+
+// endedByServer reports whether a server closed the connection because it was told
+// to end.
+func endedByServer(err *pgconn.PgError) bool {
+	return err.Code == pgAdminShutdown || err.Code == pgCrashShutdown
+}
+
+func postgresUnavailable(err *pgconn.PgError) string {
+	switch err.Code {
+	case pgReadOnly:
+		return "the database takes no writes now; nothing was written"
+	case pgSerializationFailure, pgDeadlock, pgLockNotAvailable, pgQueryCanceled:
+		return "the database is busy; nothing was written"
+	case pgDiskFull:
+		return "the database's disk is full; nothing was written"
+	}
+	switch err.Code[:min(2, len(err.Code))] {
+	case "08", "57": // connections, and what operators do to a server
+		return unreachable
+	case "28", "3D": // it lets us in no more
+		return "the database refuses this ingress; nothing was written"
+	case "53": // connections and memory
+		return "the database has no room for more; nothing was written"
+	case "58", "XX":
+		return "the database is damaged"
+	}
+	return ""
+}
+
+// isAway reports whether an error is of the way to the server and not the server's
+// own.
+func isAway(err error) bool {
+	var network net.Error
+	var connect *pgconn.ConnectError
+	return errors.Is(err, errSilent) || errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone) || errors.As(err, &connect) ||
+		pgconn.SafeToRetry(err) || isBroken(err) || errors.As(err, &network) && !isContext(err)
+}
+
+// isContext reports whether an error only says that the caller's context ended.
+func isContext(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// isBroken reports whether a connection ended under an exchange.
+func isBroken(err error) bool {
+	for _, broken := range []error{io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE, net.ErrClosed, pgconn.ErrConnClosed} {
+		if errors.Is(err, broken) {
+			return true
+		}
+	}
+	return false
+}
+
+// mayTryAgain reports whether a transaction certainly left nothing behind and might
+// go through when it is run once more.
+func mayTryAgain(err error) bool {
+	var commit *commitError
+	unsure := errors.As(err, &commit)
+	var server *pgconn.PgError
+	if errors.As(err, &server) {
+		return server.Code == pgSerializationFailure || server.Code == pgDeadlock || endedByServer(server) && !unsure
+	}
+	var connect *pgconn.ConnectError
+	return !unsure && !errors.As(err, &connect) && (errors.Is(err, driver.ErrBadConn) || isBroken(err))
 }
 
 // IsConflict reports whether err says that a row with the same unique value is
 // already there.
 func IsConflict(err error) bool {
-	var engine *sqlite.Error
-	if !errors.As(err, &engine) {
+	var server *pgconn.PgError
+	if errors.As(err, &server) {
+		return server.Code == pgUniqueViolation
+	}
+	var file *sqlite.Error
+	if !errors.As(err, &file) {
 		return false
 	}
-	code := engine.Code()
+	code := file.Code()
 	return code == sqlite3.SQLITE_CONSTRAINT_UNIQUE || code == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY
 }
 

@@ -2,39 +2,100 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"embed"
+	"errors"
 	"fmt"
 	"io/fs"
+	"time"
 
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
-	"github.com/pressly/goose/v3/database"
 )
 
 // migrations holds one numbered file for each change of the schema. A file that
 // has been released is never edited.
 //
-//go:embed migrations/sqlite/*.sql
+//go:embed migrations/sqlite/*.sql migrations/postgres/*.sql
 var migrations embed.FS
 
-// migrate applies the migrations that are missing, each in a transaction.
-func (db *DB) migrate(ctx context.Context) error {
-	dir, err := fs.Sub(migrations, "migrations/sqlite")
+// migrate applies the migrations that are missing to the database that pool leads to,
+// each in a transaction. It must be alone.
+func (db *DB) migrate(ctx context.Context, pool *sql.DB) error {
+	dir, err := fs.Sub(migrations, db.engine.migrations)
 	if err != nil {
 		return fmt.Errorf("read the embedded migrations: %w", err)
 	}
-	provider, err := goose.NewProvider(database.DialectSQLite3, db.write, dir, goose.WithSlog(db.log), goose.WithVerbose(false))
+	provider, err := goose.NewProvider(db.engine.dialect, pool, dir, goose.WithSlog(db.log), goose.WithVerbose(false))
 	if err != nil {
 		return fmt.Errorf("read the embedded migrations: %w", err)
 	}
 	have, newest, err := provider.GetVersions(ctx)
 	if err != nil {
-		return fmt.Errorf("read the schema version of %s: %w", db.path, classify(err))
+		return fmt.Errorf("read the schema version of %s: %w", db.name, classify(err))
 	}
 	if have > newest {
-		return fmt.Errorf("database %s was written by a newer release (schema %d, this program knows %d); run that release, or restore a backup made before the upgrade", db.path, have, newest)
+		return fmt.Errorf("database %s was written by a newer release (schema %d, this program knows %d); run that release, or restore a backup made before the upgrade", db.name, have, newest)
 	}
 	if _, err := provider.Up(ctx); err != nil {
-		return fmt.Errorf("bring the schema of %s up to date: %w", db.path, classify(err))
+		return fmt.Errorf("bring the schema of %s up to date: %w", db.name, classify(err))
 	}
 	return nil
+}
+
+// lockMigrations is the advisory lock of whoever changes the schema: "ingress" as a
+// number.
+const lockMigrations = 0x696e6772657373
+
+const (
+	// schemaWait bounds the wait for another node that changes the schema, and
+	// schemaPoll is how often it is looked whether that is done.
+	schemaWait = 10 * time.Minute
+	schemaPoll = 100 * time.Millisecond
+)
+
+// migrateServer migrates while no other node does. A large table takes as long as it
+// takes, so that the limits of sessions do not hold for this.
+func (db *DB) migrateServer(ctx context.Context, config *pgx.ConnConfig) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, schemaWait)
+	defer cancel()
+	patient := config.Copy()
+	for _, limit := range []string{"statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"} {
+		patient.RuntimeParams[limit] = "0"
+	}
+	pool := stdlib.OpenDB(*patient)
+	defer func() { err = errors.Join(err, pool.Close()) }() // which gives the lock up
+	conn, err := pool.Conn(ctx)
+	if err != nil {
+		return fmt.Errorf("database %s: %w", db.name, explainConnect(err))
+	}
+	defer conn.Close()
+	if err := db.lockSchema(ctx, conn); err != nil {
+		return err
+	}
+	return db.migrate(ctx, pool)
+}
+
+// lockSchema waits for the lock, which lasts as long as the connection.
+func (db *DB) lockSchema(ctx context.Context, conn *sql.Conn) error {
+	tick := time.NewTicker(schemaPoll)
+	defer tick.Stop()
+	for said := false; ; said = true {
+		var got bool
+		if err := conn.QueryRowContext(ctx, "SELECT pg_try_advisory_lock($1)", int64(lockMigrations)).Scan(&got); err != nil {
+			return fmt.Errorf("database %s: lock its schema: %w", db.name, classify(err))
+		}
+		if got {
+			return nil
+		}
+		if !said {
+			db.log.Info("another node brings the schema up to date; waiting for it", "database", db.name)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("database %s: another node has been changing its schema for %v; look at pg_stat_activity", db.name, schemaWait)
+		}
+	}
 }

@@ -1,7 +1,8 @@
-// Package store keeps the platform's state in SQL: SQLite here, with
-// transactions, migrations, a change feed, settings, and the encryption of
-// secrets that must be read back. Each service writes its own queries; this
-// package gives them a database to run on.
+// Package store keeps the platform's state in SQL: in SQLite on one machine, in
+// PostgreSQL behind several, with transactions, migrations, a change feed,
+// settings, and the encryption of secrets that must be read back. Each service
+// writes its own queries, one text for both engines; this package gives them a
+// database to run on.
 package store
 
 import (
@@ -10,114 +11,57 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
-	"os"
+	"math/rand/v2"
 	"sync"
 	"time"
 
+	"github.com/pressly/goose/v3/database"
 	"github.com/prometheus/client_golang/prometheus"
-	// The engine registers itself with database/sql under the name "sqlite".
-	_ "modernc.org/sqlite"
 )
 
 // DB is an open database. Its methods are safe for concurrent use.
-//
-// Reads run on a pool of connections and see the last commit; writes run one
-// after another on a connection of their own, because SQLite has one writer
-// and waiting in Go beats failing with SQLITE_BUSY.
 type DB struct {
-	read, write *sql.DB
-	path        string
+	read, write *sql.DB // one pool with PostgreSQL
+	engine      engine
+	name        string // for people: the file, or the URL without its password
 	log         *slog.Logger
 	metrics     metrics
 	durations   *prometheus.HistogramVec // of metrics
 
 	mu          sync.Mutex
 	subscribers []func(Change)
+	gaps        []func(context.Context) error
+	feed        *feed // of what other nodes change; nil on one machine
 }
 
-// readers is how many connections read at once. SQLite readers block nobody;
-// beyond a few per core more of them only cost memory.
-const readers = 8
-
-// pragmas are set on every connection. FULL makes a commit durable before it is
-// acknowledged (DESIGN 5); the busy timeout is a net for checkpoints only.
-var pragmas = []string{
-	"journal_mode(WAL)",
-	"synchronous(FULL)",
-	"foreign_keys(ON)",
-	"busy_timeout(5000)",
+// engine is what differs between the two.
+type engine struct {
+	dialect    database.Dialect
+	migrations string // the folder of its migrations
+	// snapshot and serial are the isolation of what reads more than once and of
+	// what writes.
+	snapshot, serial sql.IsolationLevel
+	// attempts is how often a transaction is tried that lost against another one.
+	attempts int
+	// readLimit and writeLimit bound the wait for a server; 0 is no limit.
+	readLimit, writeLimit time.Duration
 }
 
-// Open opens the database file at path, making it when it is not there, checks
-// that it is sound, and brings its schema up to date. It fails, changing
-// nothing, when the file is damaged, is no database, or was written by a newer
-// release. The caller must hold the data directory's lock (LockDir).
-func Open(ctx context.Context, path string, log *slog.Logger) (*DB, error) {
-	if err := createPrivate(path); err != nil {
-		return nil, err
-	}
-	write, err := sql.Open("sqlite", dsn(path, "immediate"))
-	if err != nil {
-		return nil, fmt.Errorf("open database %s: %w", path, err)
-	}
-	write.SetMaxOpenConns(1)
-	read, err := sql.Open("sqlite", dsn(path, "deferred"))
-	if err != nil {
-		write.Close()
-		return nil, fmt.Errorf("open database %s: %w", path, err)
-	}
-	read.SetMaxOpenConns(readers)
-	read.SetMaxIdleConns(readers)
-	db := &DB{read: read, write: write, path: path, log: log}
-	db.metrics, db.durations = newMetrics()
-	if err := db.prepare(ctx); err != nil {
-		return nil, errors.Join(err, db.Close())
-	}
-	return db, nil
-}
+// Shared reports whether several processes may work on the database at once.
+func (db *DB) Shared() bool { return db.engine.dialect == database.DialectPostgres }
 
-// createPrivate makes the file readable by its owner alone before SQLite makes
-// it with the process's umask.
-func createPrivate(path string) error {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return fmt.Errorf("open database: %w", err)
-	}
-	return f.Close()
-}
+// String names the database, without secrets.
+func (db *DB) String() string { return db.name }
 
-func dsn(path, lock string) string {
-	query := url.Values{"_pragma": pragmas, "_txlock": {lock}}
-	return (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: query.Encode()}).String()
-}
-
-// prepare checks the file and migrates it.
-func (db *DB) prepare(ctx context.Context) error {
-	var verdict string
-	if err := db.write.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&verdict); err != nil {
-		return fmt.Errorf("database %s cannot be read: %w; restore it from a backup, or move it away to start empty", db.path, err)
-	}
-	if verdict != "ok" {
-		return fmt.Errorf("database %s is damaged: %s; restore it from a backup, or move it away to start empty", db.path, verdict)
-	}
-	return db.migrate(ctx)
-}
-
-// Close waits for running queries and closes the database. The write-ahead log
-// is folded into the file, which is then whole by itself.
+// Close waits for running queries and closes the database. SQLite's write-ahead
+// log is folded into the file, which is then whole by itself.
 func (db *DB) Close() error {
-	return errors.Join(db.read.Close(), db.write.Close())
-}
-
-// Checkpoint folds the write-ahead log into the database file and truncates it,
-// as far as readers allow. SQLite does the first by itself, but never makes the
-// log smaller, and under constant reading it grows.
-func (db *DB) Checkpoint(ctx context.Context) error {
-	if _, err := db.write.ExecContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
-		return fmt.Errorf("checkpoint: %w", classify(err))
+	db.feed.close()
+	err := db.write.Close()
+	if db.read != db.write {
+		err = errors.Join(db.read.Close(), err)
 	}
-	return nil
+	return err
 }
 
 // Ping reports whether the database answers.
@@ -126,29 +70,79 @@ func (db *DB) Ping(ctx context.Context) error {
 	return db.QueryRowContext(ctx, "SELECT 1").Scan(&one)
 }
 
-// QueryContext runs a query that returns rows, outside a transaction.
-func (db *DB) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+// QueryContext runs a query that returns rows, outside a transaction. The rows
+// must be closed.
+func (db *DB) QueryContext(ctx context.Context, query string, args ...any) (*Rows, error) {
 	defer since(db.metrics.reads, time.Now())
-	rows, err := db.read.QueryContext(ctx, query, args...)
-	return rows, classify(err)
+	limited, cancel := within(ctx, db.engine.readLimit)
+	rows, err := db.read.QueryContext(limited, query, args...)
+	if err != nil {
+		cancel()
+		return nil, classify(late(ctx, err))
+	}
+	return &Rows{rows, ctx, cancel}, nil
 }
 
 // QueryRowContext runs a query that returns at most one row, outside a
-// transaction.
+// transaction. The row must be scanned.
 func (db *DB) QueryRowContext(ctx context.Context, query string, args ...any) Row {
 	defer since(db.metrics.reads, time.Now())
-	return Row{db.read.QueryRowContext(ctx, query, args...)}
+	limited, cancel := within(ctx, db.engine.readLimit)
+	return Row{db.read.QueryRowContext(limited, query, args...), ctx, cancel}
+}
+
+// Rows is the answer of a query. It is used as sql.Rows is.
+type Rows struct {
+	*sql.Rows
+	asked  context.Context
+	cancel context.CancelFunc
+}
+
+// Err returns what ended the iteration, if anything but the last row did.
+func (r *Rows) Err() error { return classify(late(r.asked, r.Rows.Err())) }
+
+// Close ends the query.
+func (r *Rows) Close() error {
+	defer r.cancel()
+	return r.Rows.Close()
 }
 
 // Row is the answer of a query that returns at most one row.
-type Row struct{ row *sql.Row }
+type Row struct {
+	row    *sql.Row
+	asked  context.Context
+	cancel context.CancelFunc
+}
 
 // Scan copies the row's columns, and answers sql.ErrNoRows when there is no row.
-func (r Row) Scan(dest ...any) error { return classify(r.row.Scan(dest...)) }
+func (r Row) Scan(dest ...any) error {
+	defer r.cancel()
+	return classify(late(r.asked, r.row.Scan(dest...)))
+}
+
+// within bounds the wait for a database server, which may hang where a file does
+// not.
+func within(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
+	if limit <= 0 {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, limit)
+}
+
+// errSilent says that within's limit is over.
+var errSilent = errors.New("no answer in time")
+
+// late tells the end of our limit from the end of the caller's context.
+func late(asked context.Context, err error) error {
+	if errors.Is(err, context.DeadlineExceeded) && asked.Err() == nil {
+		return fmt.Errorf("%w: %w", errSilent, err)
+	}
+	return err
+}
 
 // Querier is what both a DB and a Tx can do: read.
 type Querier interface {
-	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	QueryContext(ctx context.Context, query string, args ...any) (*Rows, error)
 	QueryRowContext(ctx context.Context, query string, args ...any) Row
 }
 
@@ -158,16 +152,18 @@ type Querier interface {
 // smaller meanwhile.
 func (db *DB) Read(ctx context.Context, f func(q Querier) error) error {
 	defer since(db.metrics.reads, time.Now())
-	sqlTx, err := db.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	limited, cancel := within(ctx, db.engine.readLimit)
+	defer cancel()
+	sqlTx, err := db.read.BeginTx(limited, &sql.TxOptions{ReadOnly: true, Isolation: db.engine.snapshot})
 	if err != nil {
-		return fmt.Errorf("begin: %w", classify(err))
+		return fmt.Errorf("begin: %w", classify(late(ctx, err)))
 	}
 	tx := &Tx{Tx: sqlTx}
 	err = tx.run(func(tx *Tx) error { return f(tx) })
 	if err == nil {
 		err = sqlTx.Rollback() // there is nothing to commit
 	}
-	return classify(ended(ctx, err))
+	return classify(late(ctx, ended(limited, err)))
 }
 
 // Tx is a transaction that may write. It must not be used after the function it
@@ -177,32 +173,92 @@ type Tx struct {
 	changes []Change
 }
 
+// QueryContext runs a query that returns rows, which must be closed before the
+// next query.
+func (tx *Tx) QueryContext(ctx context.Context, query string, args ...any) (*Rows, error) {
+	rows, err := tx.Tx.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, classify(err)
+	}
+	return &Rows{rows, ctx, func() {}}, nil
+}
+
 // QueryRowContext runs a query that returns at most one row.
 func (tx *Tx) QueryRowContext(ctx context.Context, query string, args ...any) Row {
-	return Row{tx.Tx.QueryRowContext(ctx, query, args...)}
+	return Row{tx.Tx.QueryRowContext(ctx, query, args...), ctx, func() {}}
 }
 
 // Write runs f in a transaction and commits it; when f returns an error nothing
 // is written and Write returns that error. When Write returns nil, what f wrote
-// is on disk, and every cache has heard of the changes f announced.
+// is on disk, and every cache of this process has heard of the changes f announced.
 //
-// Writers wait for each other, so f must be quick and call nothing that waits.
-// A ctx that ends while waiting or running rolls back.
+// Transactions behave as if one ran after the other. In SQLite they do, so f must be
+// quick and call nothing that waits. In PostgreSQL one that lost against another is
+// run again, so what f leaves behind must not depend on how often it ran. A ctx that
+// ends while waiting or running rolls back.
 func (db *DB) Write(ctx context.Context, f func(tx *Tx) error) error {
 	defer since(db.metrics.writes, time.Now())
-	sqlTx, err := db.write.BeginTx(ctx, nil)
+	limited, cancel := within(ctx, db.engine.writeLimit)
+	defer cancel()
+	for attempt := 1; ; attempt++ {
+		changes, err := db.attempt(limited, f)
+		if err == nil {
+			db.publish(changes)
+			db.feed.tell(changes)
+			return nil
+		}
+		if attempt >= db.engine.attempts || !mayTryAgain(err) || !pause(limited, attempt) {
+			return classify(late(ctx, ended(limited, err)))
+		}
+	}
+}
+
+// attempt runs f in a transaction once.
+func (db *DB) attempt(ctx context.Context, f func(tx *Tx) error) ([]Change, error) {
+	sqlTx, err := db.write.BeginTx(ctx, &sql.TxOptions{Isolation: db.engine.serial})
 	if err != nil {
-		return fmt.Errorf("begin: %w", classify(err))
+		return nil, fmt.Errorf("begin: %w", err)
 	}
 	tx := &Tx{Tx: sqlTx}
 	if err := tx.run(f); err != nil {
-		return classify(ended(ctx, err))
+		return nil, err
 	}
 	if err := sqlTx.Commit(); err != nil {
-		return fmt.Errorf("commit: %w", classify(ended(ctx, err)))
+		return nil, &commitError{err}
 	}
-	db.publish(tx.changes)
-	return nil
+	return tx.changes, nil
+}
+
+// commitError says that a commit failed. Without an answer of the server nobody
+// knows whether it was done, so that it is not tried again.
+type commitError struct{ cause error }
+
+// Error implements error.
+func (e *commitError) Error() string { return "commit: " + e.cause.Error() }
+
+// Unwrap returns what happened.
+func (e *commitError) Unwrap() error { return e.cause }
+
+// firstPause is what a transaction that lost waits at first, at most.
+const firstPause = 2 * time.Millisecond
+
+// pause waits longer each time, and for a random time, so that those who met once do
+// not meet again. It reports whether ctx is still there.
+func pause(ctx context.Context, attempt int) bool {
+	timer := time.NewTimer(rand.N(firstPause << min(attempt, 7)))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func newDB(read, write *sql.DB, e engine, name string, log *slog.Logger) *DB {
+	db := &DB{read: read, write: write, engine: e, name: name, log: log}
+	db.metrics, db.durations = newMetrics()
+	return db
 }
 
 // run runs f and rolls back unless it succeeds, also when it panics: whoever

@@ -136,147 +136,155 @@ func TestADatabaseInAFolderWithAnOddName(t *testing.T) {
 }
 
 func TestAFailedWriteLeavesNothingAndAnnouncesNothing(t *testing.T) {
-	db := storetest.Open(t)
-	db.Subscribe(func(c store.Change) { t.Errorf("announced %v", c) })
-	refused := errors.New("refused")
-	err := db.Write(t.Context(), func(tx *store.Tx) error {
-		if _, err := tx.Exec("INSERT INTO settings (name, value, updated) VALUES ('a', 'b', 0)"); err != nil {
-			return err
+	onEachEngine(t, func(t *testing.T, open opener) {
+		db := open(t)
+		db.Subscribe(func(c store.Change) { t.Errorf("announced %v", c) })
+		refused := errors.New("refused")
+		err := db.Write(t.Context(), func(tx *store.Tx) error {
+			if _, err := tx.Exec("INSERT INTO settings (name, value, updated) VALUES ('a', 'b', 0)"); err != nil {
+				return err
+			}
+			if err := tx.Changed(t.Context(), "setting", "a"); err != nil {
+				return err
+			}
+			return refused
+		})
+		if !errors.Is(err, refused) {
+			t.Errorf("got %v", err)
 		}
-		if err := tx.Changed(t.Context(), "setting", "a"); err != nil {
-			return err
+		if settings, err := db.Settings(t.Context()); err != nil || len(settings) != 0 {
+			t.Errorf("found %v, %v", settings, err)
 		}
-		return refused
 	})
-	if !errors.Is(err, refused) {
-		t.Errorf("got %v", err)
-	}
-	if settings, err := db.Settings(t.Context()); err != nil || len(settings) != 0 {
-		t.Errorf("found %v, %v", settings, err)
-	}
 }
 
 func TestChangesAreAnnouncedBeforeTheWriteReturnsAndGrow(t *testing.T) {
-	db := storetest.Open(t)
-	var mu sync.Mutex
-	var seen []store.Change
-	db.Subscribe(func(c store.Change) {
-		mu.Lock()
-		defer mu.Unlock()
-		seen = append(seen, c)
-	})
-	var writers sync.WaitGroup
-	for w := range 8 {
-		writers.Go(func() {
-			for i := range 10 {
-				name := fmt.Sprintf("%d-%d", w, i)
-				if err := db.SetSetting(t.Context(), name, "v"); err != nil {
-					t.Error(err)
-				}
-				mu.Lock()
-				last := seen[len(seen)-1]
-				announced := last.ID == name
-				for _, c := range seen {
-					announced = announced || c.ID == name
-				}
-				mu.Unlock()
-				if !announced {
-					t.Errorf("%s was not announced when its write returned", name)
-				}
-			}
+	onEachEngine(t, func(t *testing.T, open opener) {
+		db := open(t)
+		var mu sync.Mutex
+		var seen []store.Change
+		db.Subscribe(func(c store.Change) {
+			mu.Lock()
+			defer mu.Unlock()
+			seen = append(seen, c)
 		})
-	}
-	writers.Wait()
-	versions := map[int64]bool{}
-	for _, c := range seen {
-		versions[c.Version] = true
-	}
-	if len(versions) != 80 {
-		t.Errorf("80 changes had %d versions", len(versions))
-	}
+		var writers sync.WaitGroup
+		for w := range 8 {
+			writers.Go(func() {
+				for i := range 10 {
+					name := fmt.Sprintf("%d-%d", w, i)
+					if err := db.SetSetting(t.Context(), name, "v"); err != nil {
+						t.Error(err)
+					}
+					mu.Lock()
+					last := seen[len(seen)-1]
+					announced := last.ID == name
+					for _, c := range seen {
+						announced = announced || c.ID == name
+					}
+					mu.Unlock()
+					if !announced {
+						t.Errorf("%s was not announced when its write returned", name)
+					}
+				}
+			})
+		}
+		writers.Wait()
+		versions := map[int64]bool{}
+		for _, c := range seen {
+			versions[c.Version] = true
+		}
+		if len(versions) != 80 {
+			t.Errorf("80 changes had %d versions", len(versions))
+		}
+	})
 }
 
 func TestConcurrentReadersSeeOnlyCommittedState(t *testing.T) {
-	db := storetest.Open(t)
-	set := func(a, b string) error {
-		return db.Write(t.Context(), func(tx *store.Tx) error {
-			for name, value := range map[string]string{"a": a, "b": b} {
-				_, err := tx.Exec("INSERT INTO settings VALUES ($1, $2, 0) ON CONFLICT (name) DO UPDATE SET value = excluded.value", name, value)
-				if err != nil {
-					return err
+	onEachEngine(t, func(t *testing.T, open opener) {
+		db := open(t)
+		set := func(a, b string) error {
+			return db.Write(t.Context(), func(tx *store.Tx) error {
+				for name, value := range map[string]string{"a": a, "b": b} {
+					_, err := tx.Exec("INSERT INTO settings VALUES ($1, $2, 0) ON CONFLICT (name) DO UPDATE SET value = excluded.value", name, value)
+					if err != nil {
+						return err
+					}
 				}
-			}
-			return nil
-		})
-	}
-	if err := set("0", "0"); err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan struct{})
-	var readers sync.WaitGroup
-	for range 4 {
-		readers.Go(func() {
-			for {
-				select {
-				case <-done:
-					return
-				default:
-				}
-				s, err := db.Settings(t.Context())
-				if err != nil || s["a"] != s["b"] {
-					t.Errorf("read %v, %v: half a transaction", s, err)
-					return
-				}
-			}
-		})
-	}
-	for range 50 {
-		v := fmt.Sprint(rand.Int())
-		if err := set(v, v); err != nil {
-			t.Error(err)
+				return nil
+			})
 		}
-	}
-	close(done)
-	readers.Wait()
+		if err := set("0", "0"); err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan struct{})
+		var readers sync.WaitGroup
+		for range 4 {
+			readers.Go(func() {
+				for {
+					select {
+					case <-done:
+						return
+					default:
+					}
+					s, err := db.Settings(t.Context())
+					if err != nil || s["a"] != s["b"] {
+						t.Errorf("read %v, %v: half a transaction", s, err)
+						return
+					}
+				}
+			})
+		}
+		for range 50 {
+			v := fmt.Sprint(rand.Int())
+			if err := set(v, v); err != nil {
+				t.Error(err)
+			}
+		}
+		close(done)
+		readers.Wait()
+	})
 }
 
 func TestAReadSeesOneStateThroughout(t *testing.T) {
-	db := storetest.Open(t)
-	for range 20 { // more often than there are connections: none stays in a transaction
-		if err := db.SetSetting(t.Context(), "a", "before"); err != nil {
-			t.Fatal(err)
-		}
-		err := db.Read(t.Context(), func(q store.Querier) error {
-			for _, when := range []string{"before", "after"} {
-				var value string
-				if err := q.QueryRowContext(t.Context(), "SELECT value FROM settings WHERE name = 'a'").Scan(&value); err != nil {
-					return err
-				}
-				if value != "before" {
-					t.Errorf("%s a write it reads %q", when, value)
-				}
-				if err := db.SetSetting(t.Context(), "a", "after"); err != nil {
-					return err
-				}
+	onEachEngine(t, func(t *testing.T, open opener) {
+		db := open(t)
+		for range 20 { // more often than there are connections: none stays in a transaction
+			if err := db.SetSetting(t.Context(), "a", "before"); err != nil {
+				t.Fatal(err)
 			}
-			return nil
-		})
-		if err != nil {
-			t.Fatal(err)
+			err := db.Read(t.Context(), func(q store.Querier) error {
+				for _, when := range []string{"before", "after"} {
+					var value string
+					if err := q.QueryRowContext(t.Context(), "SELECT value FROM settings WHERE name = 'a'").Scan(&value); err != nil {
+						return err
+					}
+					if value != "before" {
+						t.Errorf("%s a write it reads %q", when, value)
+					}
+					if err := db.SetSetting(t.Context(), "a", "after"); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if s, err := db.Settings(t.Context()); err != nil || s["a"] != "after" {
+				t.Fatalf("afterwards %v, %v", s, err)
+			}
 		}
-		if s, err := db.Settings(t.Context()); err != nil || s["a"] != "after" {
-			t.Fatalf("afterwards %v, %v", s, err)
+		ours := errors.New("ours")
+		if err := db.Read(t.Context(), func(store.Querier) error { return ours }); !errors.Is(err, ours) {
+			t.Errorf("got %v", err)
 		}
-	}
-	ours := errors.New("ours")
-	if err := db.Read(t.Context(), func(store.Querier) error { return ours }); !errors.Is(err, ours) {
-		t.Errorf("got %v", err)
-	}
-	ended, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := db.Read(ended, func(store.Querier) error { return nil }); !errors.Is(err, context.Canceled) {
-		t.Errorf("with a context that has ended: %v", err)
-	}
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := db.Read(ended, func(store.Querier) error { return nil }); !errors.Is(err, context.Canceled) {
+			t.Errorf("with a context that has ended: %v", err)
+		}
+	})
 }
 
 func TestTheDirectoryHasOneOwner(t *testing.T) {
@@ -304,24 +312,26 @@ func TestTheDirectoryHasOneOwner(t *testing.T) {
 }
 
 func TestOldChangesArePruned(t *testing.T) {
-	db := storetest.Open(t)
-	if err := db.SetSetting(t.Context(), "a", "b"); err != nil {
-		t.Fatal(err)
-	}
-	err := db.Write(t.Context(), func(tx *store.Tx) error {
-		_, err := tx.Exec("INSERT INTO changes (kind, id, at) VALUES ('setting', 'old', 1)")
-		return err
+	onEachEngine(t, func(t *testing.T, open opener) {
+		db := open(t)
+		if err := db.SetSetting(t.Context(), "a", "b"); err != nil {
+			t.Fatal(err)
+		}
+		err := db.Write(t.Context(), func(tx *store.Tx) error {
+			_, err := tx.Exec("INSERT INTO changes (kind, id, at) VALUES ('setting', 'old', 1)")
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := db.PruneChanges(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		var left string
+		if err := db.QueryRowContext(t.Context(), "SELECT min(id) || max(id) FROM changes").Scan(&left); err != nil || left != "aa" {
+			t.Errorf("left are %q, %v; want only the fresh one", left, err)
+		}
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := db.PruneChanges(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	var left string
-	if err := db.QueryRowContext(t.Context(), "SELECT group_concat(id) FROM changes").Scan(&left); err != nil || left != "a" {
-		t.Errorf("left are %q, %v; want only the fresh one", left, err)
-	}
 }
 
 func TestACheckpointTruncatesTheLog(t *testing.T) {
@@ -353,26 +363,28 @@ func TestACheckpointTruncatesTheLog(t *testing.T) {
 }
 
 func TestConflictsAreRecognised(t *testing.T) {
-	db := storetest.Open(t)
-	insert := func() error {
-		return db.Write(t.Context(), func(tx *store.Tx) error {
-			_, err := tx.Exec("INSERT INTO settings (name, value, updated) VALUES ('a', 'b', 0)")
+	onEachEngine(t, func(t *testing.T, open opener) {
+		db := open(t)
+		insert := func() error {
+			return db.Write(t.Context(), func(tx *store.Tx) error {
+				_, err := tx.Exec("INSERT INTO settings (name, value, updated) VALUES ('a', 'b', 0)")
+				return err
+			})
+		}
+		if err := insert(); err != nil || store.IsConflict(err) {
+			t.Fatal(err)
+		}
+		if err := insert(); !store.IsConflict(err) {
+			t.Errorf("inserting twice: %v", err)
+		}
+		err := db.Write(t.Context(), func(tx *store.Tx) error {
+			_, err := tx.Exec("INSERT INTO settings (name) VALUES ('c')")
 			return err
 		})
-	}
-	if err := insert(); err != nil || store.IsConflict(err) {
-		t.Fatal(err)
-	}
-	if err := insert(); !store.IsConflict(err) {
-		t.Errorf("inserting twice: %v", err)
-	}
-	err := db.Write(t.Context(), func(tx *store.Tx) error {
-		_, err := tx.Exec("INSERT INTO settings (name) VALUES ('c')")
-		return err
+		if err == nil || store.IsConflict(err) {
+			t.Errorf("a missing value is not a conflict: %v", err)
+		}
 	})
-	if err == nil || store.IsConflict(err) {
-		t.Errorf("a missing value is not a conflict: %v", err)
-	}
 }
 
 func TestAFullDiskIsSaidAndLosesNothing(t *testing.T) {
@@ -413,31 +425,33 @@ func TestADataDirectoryThatCannotBeOneSaysSo(t *testing.T) {
 }
 
 func TestHowLongItTakesIsMeasured(t *testing.T) {
-	db := storetest.Open(t)
-	registry := prometheus.NewRegistry()
-	if err := registry.Register(db.Collector()); err != nil {
-		t.Fatal(err)
-	}
-	count := func(operation string) (n uint64) {
-		families, err := registry.Gather()
-		if err != nil || len(families) != 1 {
-			t.Fatal(families, err)
+	onEachEngine(t, func(t *testing.T, open opener) {
+		db := open(t)
+		registry := prometheus.NewRegistry()
+		if err := registry.Register(db.Collector()); err != nil {
+			t.Fatal(err)
 		}
-		for _, m := range families[0].GetMetric() {
-			if m.GetLabel()[0].GetValue() == operation {
-				n = m.GetHistogram().GetSampleCount()
+		count := func(operation string) (n uint64) {
+			families, err := registry.Gather()
+			if err != nil || len(families) != 1 {
+				t.Fatal(families, err)
 			}
+			for _, m := range families[0].GetMetric() {
+				if m.GetLabel()[0].GetValue() == operation {
+					n = m.GetHistogram().GetSampleCount()
+				}
+			}
+			return n
 		}
-		return n
-	}
-	reads, writes := count("read"), count("write")
-	if err := db.SetSetting(t.Context(), "a", "b"); err != nil {
-		t.Fatal(err)
-	}
-	if err := db.Ping(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if r, w := count("read")-reads, count("write")-writes; r != 1 || w != 1 {
-		t.Errorf("%d reads and %d writes are counted, want one of each", r, w)
-	}
+		reads, writes := count("read"), count("write")
+		if err := db.SetSetting(t.Context(), "a", "b"); err != nil {
+			t.Fatal(err)
+		}
+		if err := db.Ping(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if r, w := count("read")-reads, count("write")-writes; r != 1 || w != 1 {
+			t.Errorf("%d reads and %d writes are counted, want one of each", r, w)
+		}
+	})
 }

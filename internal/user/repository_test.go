@@ -14,6 +14,8 @@ import (
 
 func TestRepositoryOnSQLite(t *testing.T) { testRepository(t, storetest.Open) }
 
+func TestRepositoryOnPostgreSQL(t *testing.T) { testRepository(t, storetest.Postgres(t)) }
+
 // testRepository is what every database engine has to do. open returns an empty
 // database that ends with the test.
 func testRepository(t *testing.T, open func(testing.TB) *store.DB) {

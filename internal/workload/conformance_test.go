@@ -11,6 +11,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestRegistryOnSQLite(t *testing.T) { conformance(t, storetest.Open) }
 
+func TestRegistryOnPostgreSQL(t *testing.T) { conformance(t, storetest.Postgres(t)) }
+
 // conformance is what a Registry promises on every engine.
 func conformance(t *testing.T, open opener) {
 	for name, test := range map[string]func(*testing.T, *fixture){

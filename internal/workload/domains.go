@@ -30,14 +30,24 @@ type domainTarget struct {
 func OpenDomains(ctx context.Context, db *store.DB) (*Domains, error) {
 	d := &Domains{hosts: make(map[string]domainTarget)}
 	db.Subscribe(d.changed)
-	if err := db.Read(ctx, func(q store.Querier) error { return d.load(ctx, q) }); err != nil {
+	read := func(ctx context.Context) error {
+		return db.Read(ctx, func(q store.Querier) error { return d.load(ctx, q) })
+	}
+	db.OnGap(read)
+	if err := read(ctx); err != nil {
 		return nil, fmt.Errorf("read the domains: %w", err)
 	}
 	return d, nil
 }
 
+// load reads where all hosts lead. Changes may arrive meanwhile, and on several nodes a
+// change with a lower version can be seen after one with a higher one, if it is of
+// another host. So each host has the version of its own last change that the log still
+// has, and what is not there any more is taken away only if no change has spoken of it
+// meanwhile.
 func (d *Domains) load(ctx context.Context, q store.Querier) error {
-	version, err := store.LastChange(ctx, q)
+	before := d.leading()
+	versions, err := domainVersions(ctx, q)
 	if err != nil {
 		return err
 	}
@@ -46,14 +56,66 @@ func (d *Domains) load(ctx context.Context, q store.Querier) error {
 		return err
 	}
 	defer rows.Close()
+	found := map[string]domainTarget{}
 	for rows.Next() {
 		var host, id string
 		if err := rows.Scan(&host, &id); err != nil {
 			return err
 		}
-		d.set(host, domainTarget{id, version})
+		found[host] = domainTarget{id, versions[host]}
 	}
-	return rows.Err()
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	d.replace(before, found)
+	return nil
+}
+
+// domainVersions returns the last change of each host that the change log has.
+func domainVersions(ctx context.Context, q store.Querier) (map[string]int64, error) {
+	rows, err := q.QueryContext(ctx, "SELECT version, id FROM changes WHERE kind = $1 ORDER BY version", changeDomain)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	versions := map[string]int64{}
+	for rows.Next() {
+		var c store.Change
+		if err := rows.Scan(&c.Version, &c.ID); err != nil {
+			return nil, err
+		}
+		host, _ := splitChange(c)
+		versions[host] = c.Version
+	}
+	return versions, rows.Err()
+}
+
+// replace takes what was found in place of what was there before, but for hosts that a
+// change has spoken of since.
+func (d *Domains) replace(before, found map[string]domainTarget) {
+	for host, to := range found {
+		d.set(host, to)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for host, to := range before {
+		if _, there := found[host]; !there && d.hosts[host] == to {
+			delete(d.hosts, host)
+		}
+	}
+}
+
+// leading returns the hosts that lead somewhere.
+func (d *Domains) leading() map[string]domainTarget {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	hosts := map[string]domainTarget{}
+	for host, to := range d.hosts {
+		if to.id != "" {
+			hosts[host] = to
+		}
+	}
+	return hosts
 }
 
 func (d *Domains) changed(c store.Change) {

@@ -113,11 +113,22 @@ func (f *fixture) delete(t testing.TB, caller api.Caller, name string) {
 // stored returns everything the workload tables hold, as text.
 func (f *fixture) stored(t testing.TB) string {
 	t.Helper()
-	var text string
-	err := f.db.QueryRowContext(t.Context(), `
-		SELECT coalesce((SELECT group_concat(id || tenant || name || region || backend || env) FROM workloads), '') ||
-			coalesce((SELECT group_concat(id || tenant || name || token_hash) FROM workload_ids), '')`).Scan(&text)
+	rows, err := f.db.QueryContext(t.Context(), `
+		SELECT id || tenant || name || region || backend || env FROM workloads
+		UNION ALL SELECT id || tenant || name || token_hash FROM workload_ids`)
 	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	var text string
+	for rows.Next() {
+		var row string
+		if err := rows.Scan(&row); err != nil {
+			t.Fatal(err)
+		}
+		text += row + "\n"
+	}
+	if err := rows.Err(); err != nil {
 		t.Fatal(err)
 	}
 	return text

@@ -1,0 +1,294 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// feed tells the subscribers of one node what other nodes change.
+//
+// The change log is the truth, and it is looked at every second. A notification
+// only has it looked at sooner; any number of them may be lost.
+//
+// Versions are given before they are seen, because the transaction with the lower
+// one may commit last. So a reader that remembers the highest version it saw would
+// miss some. This one goes by the numbers of transactions: a snapshot's xmin is the
+// lowest that may still be running, and what was not seen in that snapshot can only
+// come from there on. It reads from a little before the xmin of the look before, and
+// leaves out what it knows already.
+type feed struct {
+	db     *DB
+	config *pgx.ConnConfig // of the connection that listens
+
+	wake    chan struct{} // a notification came
+	notices chan struct{} // others are to be notified
+
+	mu    sync.Mutex
+	xmin  int64           // of the look before
+	looks int64           // how many there were
+	known map[int64]int64 // versions that subscribers have heard of and a look can see again, and the look it was at
+	// current is the time of the last look that succeeded, since the DB was opened.
+	current atomic.Int64
+	opened  time.Time
+
+	ctx    context.Context
+	cancel context.CancelFunc
+	busy   sync.WaitGroup
+}
+
+const (
+	lookEvery = time.Second
+	// lookLimit bounds one look: the next has better luck with another connection.
+	lookLimit = 3 * time.Second
+	// keepAlive is how long a connection that listens may be silent before it is tried.
+	keepAlive = 30 * time.Second
+	channel   = "ingress_changes"
+	// reused is how many numbers of transactions a server that crashed may give again:
+	// those whose end was not on its disk, because they were rolled back.
+	reused = 256
+	// tooFarBehind is when a node may have missed rows that were pruned.
+	tooFarBehind = keepChanges / 2
+)
+
+// newFeed returns the feed of what changes from now on.
+func newFeed(ctx context.Context, db *DB, config *pgx.ConnConfig) (*feed, error) {
+	f := &feed{
+		db: db, config: config, wake: make(chan struct{}, 1), notices: make(chan struct{}, 1), known: map[int64]int64{}, opened: time.Now(),
+	}
+	err := db.QueryRowContext(ctx, "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint").Scan(&f.xmin)
+	if err != nil {
+		return nil, fmt.Errorf("database %s: read its change log: %w", db.name, err)
+	}
+	f.ctx, f.cancel = context.WithCancel(context.Background())
+	return f, nil
+}
+
+// FollowNodes tells the subscribers of what other nodes have changed since the
+// database was opened, until Close. On one machine it does nothing.
+func (db *DB) FollowNodes() {
+	f := db.feed
+	if f == nil {
+		return
+	}
+	for _, run := range []func(){f.look, f.listen, f.notify} {
+		f.busy.Go(run)
+	}
+}
+
+// Behind is how long this process has not been able to see what other nodes
+// change: about a second at most while the database is reachable. On one machine it
+// is 0.
+func (db *DB) Behind() time.Duration {
+	if db.feed == nil {
+		return 0
+	}
+	return time.Since(db.feed.opened) - time.Duration(db.feed.current.Load())
+}
+
+func (f *feed) close() {
+	if f != nil {
+		f.cancel()
+		f.busy.Wait()
+	}
+}
+
+// look looks at the change log again and again.
+func (f *feed) look() {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for failed := false; ; {
+		err := f.lookOnce()
+		switch {
+		case f.ctx.Err() != nil:
+			return
+		case err != nil && !failed:
+			f.db.log.Error("the database cannot be reached; what is known keeps working", "database", f.db.name, "error", err)
+		case err == nil && failed:
+			f.db.log.Info("the database can be reached again", "database", f.db.name)
+		}
+		failed = err != nil
+		select {
+		case <-tick.C:
+		case <-f.wake:
+		case <-f.ctx.Done():
+			return
+		}
+	}
+}
+
+// lookOnce publishes what it sees for the first time.
+func (f *feed) lookOnce() error {
+	ctx, cancel := context.WithTimeout(f.ctx, lookLimit)
+	defer cancel()
+	begin := time.Since(f.opened)
+	xmin, changes, err := f.read(ctx)
+	if err != nil {
+		return err
+	}
+	if f.db.Behind() > tooFarBehind || xmin < f.xmin-reused {
+		// Rows may have been pruned, or this is another server, whose transactions
+		// have numbers of their own.
+		f.db.log.Warn("changes of other nodes may have been missed; what depends on them is read anew", "database", f.db.name)
+		if err := f.db.crossGap(ctx); err != nil {
+			return err
+		}
+	}
+	f.db.publish(f.advance(xmin, changes))
+	f.current.Store(int64(begin))
+	return nil
+}
+
+// read returns the rows that may be new, and the xmin of the snapshot they are of: a
+// single statement has a single snapshot.
+func (f *feed) read(ctx context.Context) (xmin int64, changes []Change, err error) {
+	rows, err := f.db.QueryContext(ctx, `
+		SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint, c.version, c.kind, c.id
+		FROM (SELECT 1) AS always LEFT JOIN changes AS c ON c.xid >= $1 ORDER BY c.version`, f.xmin-reused)
+	if err != nil {
+		return 0, nil, fmt.Errorf("read the change log: %w", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var version sql.NullInt64
+		var kind, id sql.NullString
+		if err := rows.Scan(&xmin, &version, &kind, &id); err != nil {
+			return 0, nil, fmt.Errorf("read the change log: %w", err)
+		}
+		if version.Valid {
+			changes = append(changes, Change{version.Int64, kind.String, id.String})
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return 0, nil, fmt.Errorf("read the change log: %w", err)
+	}
+	return xmin, changes, nil
+}
+
+// advance returns the changes that nobody here has heard of, and remembers those that
+// the next look can see again.
+func (f *feed) advance(xmin int64, changes []Change) []Change {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.looks++
+	var fresh []Change
+	for _, c := range changes {
+		if _, heard := f.known[c.Version]; !heard {
+			fresh = append(fresh, c)
+		}
+		f.known[c.Version] = f.looks
+	}
+	// What this look did not see, and was heard of before the one before it, no other
+	// will see.
+	maps.DeleteFunc(f.known, func(_, look int64) bool { return look < f.looks-1 })
+	f.xmin = xmin
+	return fresh
+}
+
+// tell has the other nodes look at what this one has changed and told its own
+// subscribers of.
+func (f *feed) tell(changes []Change) {
+	if f == nil || len(changes) == 0 {
+		return
+	}
+	f.mu.Lock()
+	for _, c := range changes {
+		f.known[c.Version] = f.looks
+	}
+	f.mu.Unlock()
+	signal(f.notices)
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default: // it is on its way already
+	}
+}
+
+// notify sends notifications, one for all that is changed while one is sent. They
+// are no part of the transactions, because PostgreSQL lets those that notify commit
+// only one after the other.
+func (f *feed) notify() {
+	for {
+		select {
+		case <-f.notices:
+		case <-f.ctx.Done():
+			return
+		}
+		ctx, cancel := context.WithTimeout(f.ctx, lookLimit)
+		_, err := f.db.write.ExecContext(ctx, "SELECT pg_notify($1, '')", channel)
+		cancel()
+		if err != nil && f.ctx.Err() == nil {
+			f.db.log.Debug("other nodes were not notified; they look by themselves", "error", err)
+		}
+	}
+}
+
+// listen waits for notifications on a connection of its own.
+func (f *feed) listen() {
+	for failures := 0; f.ctx.Err() == nil; {
+		began := time.Now()
+		err := f.listenOnce()
+		if f.ctx.Err() != nil {
+			return
+		}
+		f.db.log.Debug("the connection that listens ended; connecting again", "error", err)
+		if failures++; time.Since(began) > keepAlive {
+			failures = 1
+		}
+		select {
+		case <-time.After(rand.N(lookEvery << min(failures, 4))):
+		case <-f.ctx.Done():
+			return
+		}
+	}
+}
+
+func (f *feed) listenOnce() (err error) {
+	ctx, cancel := context.WithTimeout(f.ctx, connectTimeout)
+	defer cancel()
+	conn, err := pgx.ConnectConfig(ctx, f.config)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		err = errors.Join(err, conn.Close(ctx))
+	}()
+	if _, err := conn.Exec(ctx, "LISTEN "+channel); err != nil {
+		return err
+	}
+	signal(f.wake) // for what was changed before
+	for {
+		if err := f.await(conn); err != nil {
+			return err
+		}
+	}
+}
+
+// await waits for a notification, and tries the connection when none comes for long.
+func (f *feed) await(conn *pgx.Conn) error {
+	ctx, cancel := context.WithTimeout(f.ctx, keepAlive)
+	defer cancel()
+	_, err := conn.WaitForNotification(ctx)
+	if err == nil {
+		signal(f.wake)
+		return nil
+	}
+	if f.ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	ping, done := context.WithTimeout(f.ctx, lookLimit)
+	defer done()
+	return conn.Ping(ping)
+}

@@ -1,0 +1,203 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3/database"
+)
+
+// postgresEngine is PostgreSQL. Serializable makes of any number of writers on any
+// number of nodes what SQLite's one writer is: what a transaction has read is still
+// true when it commits, or it is run again.
+var postgresEngine = engine{
+	dialect: database.DialectPostgres, migrations: "migrations/postgres",
+	snapshot: sql.LevelRepeatableRead, serial: sql.LevelSerializable, attempts: 50,
+	readLimit: 10 * time.Second, writeLimit: 20 * time.Second,
+}
+
+// oldestPostgres is the oldest major version that is supported.
+const oldestPostgres = 14
+
+// What a session gets unless the URL says otherwise. The limits are the server's own
+// and end what a node has given up.
+var sessionSettings = map[string]string{
+	"application_name":                    "m3o-ingress",
+	"statement_timeout":                   "15s",
+	"lock_timeout":                        "10s",
+	"idle_in_transaction_session_timeout": "30s",
+}
+
+const (
+	connectTimeout = 5 * time.Second
+	// A connection is replaced now and then, so that nodes find their way to a
+	// server that took another's place.
+	connectionLife = 30 * time.Minute
+	connectionIdle = 5 * time.Minute
+)
+
+// PostgresOptions say how to reach a PostgreSQL server.
+type PostgresOptions struct {
+	// URL is postgres://user@host:port/database, with the parameters of libpq, such as
+	// sslmode and sslrootcert. What it does not say is taken from libpq's environment
+	// variables and its password file.
+	URL string
+	// Password takes the place of the URL's, unless it is empty.
+	Password string
+	// Connections bounds the pool; 0 means 16.
+	Connections int
+	// Log gets what happens to the connection in the background.
+	Log *slog.Logger
+}
+
+const defaultConnections = 16
+
+// ParsePostgres checks a URL, without secrets in its error.
+func ParsePostgres(raw string) error {
+	_, err := PostgresOptions{URL: raw}.parse()
+	return err
+}
+
+// parse makes pgx's configuration of the options.
+func (o PostgresOptions) parse() (*pgx.ConnConfig, error) {
+	u, err := url.Parse(o.URL)
+	if err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" {
+		return nil, errors.New("it is no URL such as postgres://user@host:5432/database")
+	}
+	config, err := pgx.ParseConfig(o.URL)
+	if err != nil {
+		return nil, fmt.Errorf("it cannot be used: %s", reasonOf(err))
+	}
+	if config.Database == "" {
+		return nil, errors.New("it names no database; give one such as postgres://user@host:5432/database")
+	}
+	if o.Password != "" {
+		config.Password = o.Password
+	}
+	for name, value := range sessionSettings {
+		if _, given := config.RuntimeParams[name]; !given {
+			config.RuntimeParams[name] = value
+		}
+	}
+	if config.ConnectTimeout == 0 {
+		config.ConnectTimeout = connectTimeout
+	}
+	return config, nil
+}
+
+// reasonOf is what pgx has to say without the URL that it repeats.
+func reasonOf(err error) string {
+	for next := errors.Unwrap(err); next != nil; next = errors.Unwrap(err) {
+		err = next
+	}
+	text := err.Error()
+	if _, after, cut := strings.Cut(text, "`: "); cut {
+		text = after
+	}
+	return text
+}
+
+// RedactDatabase returns a database's URL without its password, to be shown.
+func RedactDatabase(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return "(a URL that cannot be read)"
+	}
+	q := u.Query()
+	for _, secret := range []string{"password", "sslpassword"} {
+		if q.Has(secret) {
+			q.Set(secret, "xxxxx")
+			u.RawQuery = q.Encode()
+		}
+	}
+	return u.Redacted()
+}
+
+// OpenPostgres connects to a database, checks that it can be used, and brings its
+// schema up to date. Of several nodes that start at once one does, and the others
+// wait. It fails, changing nothing, when the server is older than PostgreSQL 14, takes
+// no writes, or has the schema of a newer release. Errors name no password.
+func OpenPostgres(ctx context.Context, o PostgresOptions) (*DB, error) {
+	config, err := o.parse()
+	if err != nil {
+		return nil, err
+	}
+	name := RedactDatabase(o.URL)
+	pool := stdlib.OpenDB(*config)
+	connections := o.Connections
+	if connections <= 0 {
+		connections = defaultConnections
+	}
+	pool.SetMaxOpenConns(connections)
+	pool.SetMaxIdleConns(connections)
+	pool.SetConnMaxLifetime(connectionLife)
+	pool.SetConnMaxIdleTime(connectionIdle)
+	db := newDB(pool, pool, postgresEngine, name, o.Log)
+	err = db.checkServer(ctx)
+	if err == nil {
+		err = db.migrateServer(ctx, config)
+	}
+	if err == nil {
+		db.feed, err = newFeed(ctx, db, config)
+	}
+	if err != nil {
+		return nil, errors.Join(err, pool.Close())
+	}
+	return db, nil
+}
+
+// checkServer refuses a server that cannot be used.
+func (db *DB) checkServer(ctx context.Context) error {
+	limited, cancel := context.WithTimeout(ctx, 2*connectTimeout)
+	defer cancel()
+	var version, encoding, readOnly string
+	err := db.write.QueryRowContext(limited, "SELECT current_setting('server_version_num'), current_setting('server_encoding'), current_setting('transaction_read_only')").
+		Scan(&version, &encoding, &readOnly)
+	if err != nil {
+		return fmt.Errorf("database %s: %w", db.name, explainConnect(err))
+	}
+	number, err := strconv.Atoi(version)
+	if err != nil {
+		return fmt.Errorf("database %s: its version %q is no number; is it PostgreSQL?", db.name, version)
+	}
+	switch {
+	case number/10000 < oldestPostgres:
+		return fmt.Errorf("database %s: it is PostgreSQL %d, and %d or newer is needed", db.name, number/10000, oldestPostgres)
+	case encoding != "UTF8":
+		return fmt.Errorf("database %s: its encoding is %s and must be UTF8; make it with: CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0", db.name, encoding)
+	case readOnly == "on":
+		return fmt.Errorf("database %s: it takes no writes, as a replica does not; give the primary's address, or several hosts and target_session_attrs=read-write", db.name)
+	}
+	return nil
+}
+
+// explainConnect says in one line what keeps us from a server, and what to do.
+func explainConnect(err error) error {
+	var server *pgconn.PgError
+	var connect *pgconn.ConnectError
+	switch {
+	case errors.As(err, &server):
+		switch server.Code {
+		case "28P01", "28000":
+			return fmt.Errorf("it does not let us in (%s); check user and password, and the server's pg_hba.conf", server.Message)
+		case "3D000":
+			return fmt.Errorf("there is no such database (%s); make it with: createdb", server.Message)
+		case "57P03":
+			return fmt.Errorf("it is starting or stopping (%s); try again in a while", server.Message)
+		}
+		return fmt.Errorf("it refuses the connection: %s (%s)", server.Message, server.Code)
+	case errors.As(err, &connect), isAway(err), isContext(err):
+		return fmt.Errorf("it cannot be reached: %s; check host, port and the network", reasonOf(err))
+	}
+	return classify(err)
+}

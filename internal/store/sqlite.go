@@ -1,0 +1,99 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+
+	"github.com/pressly/goose/v3/database"
+	// The engine registers itself with database/sql under the name "sqlite".
+	_ "modernc.org/sqlite"
+)
+
+// sqliteEngine is SQLite: one writer, for which others wait in Go rather than fail
+// with SQLITE_BUSY, and readers that see the last commit.
+var sqliteEngine = engine{dialect: database.DialectSQLite3, migrations: "migrations/sqlite", attempts: 1}
+
+// readers is how many connections read at once. SQLite readers block nobody;
+// beyond a few per core more of them only cost memory.
+const readers = 8
+
+// pragmas are set on every connection. FULL makes a commit durable before it is
+// acknowledged (DESIGN 5); the busy timeout is a net for checkpoints only.
+var pragmas = []string{
+	"journal_mode(WAL)",
+	"synchronous(FULL)",
+	"foreign_keys(ON)",
+	"busy_timeout(5000)",
+}
+
+// Open opens the database file at path, making it when it is not there, checks
+// that it is sound, and brings its schema up to date. It fails, changing
+// nothing, when the file is damaged, is no database, or was written by a newer
+// release. The caller must hold the data directory's lock (LockDir).
+func Open(ctx context.Context, path string, log *slog.Logger) (*DB, error) {
+	if err := createPrivate(path); err != nil {
+		return nil, err
+	}
+	write, err := sql.Open("sqlite", dsn(path, "immediate"))
+	if err != nil {
+		return nil, fmt.Errorf("open database %s: %w", path, err)
+	}
+	write.SetMaxOpenConns(1)
+	read, err := sql.Open("sqlite", dsn(path, "deferred"))
+	if err != nil {
+		write.Close()
+		return nil, fmt.Errorf("open database %s: %w", path, err)
+	}
+	read.SetMaxOpenConns(readers)
+	read.SetMaxIdleConns(readers)
+	db := newDB(read, write, sqliteEngine, path, log)
+	if err := db.prepareFile(ctx); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return db, nil
+}
+
+// createPrivate makes the file readable by its owner alone before SQLite makes
+// it with the process's umask.
+func createPrivate(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return fmt.Errorf("open database: %w", err)
+	}
+	return f.Close()
+}
+
+func dsn(path, lock string) string {
+	query := url.Values{"_pragma": pragmas, "_txlock": {lock}}
+	return (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: query.Encode()}).String()
+}
+
+// prepareFile checks the file and migrates it.
+func (db *DB) prepareFile(ctx context.Context) error {
+	var verdict string
+	if err := db.write.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&verdict); err != nil {
+		return fmt.Errorf("database %s cannot be read: %w; restore it from a backup, or move it away to start empty", db.name, err)
+	}
+	if verdict != "ok" {
+		return fmt.Errorf("database %s is damaged: %s; restore it from a backup, or move it away to start empty", db.name, verdict)
+	}
+	return db.migrate(ctx, db.write)
+}
+
+// Checkpoint folds SQLite's write-ahead log into the database file and truncates
+// it, as far as readers allow. SQLite does the first by itself, but never makes the
+// log smaller, and under constant reading it grows. PostgreSQL needs none of it.
+func (db *DB) Checkpoint(ctx context.Context) error {
+	if db.Shared() {
+		return nil
+	}
+	if _, err := db.write.ExecContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
+		return fmt.Errorf("checkpoint: %w", classify(err))
+	}
+	return nil
+}

@@ -1,0 +1,319 @@
+package storetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/m3o/ingress/internal/skiptest"
+	"github.com/m3o/ingress/internal/store"
+)
+
+// URLVariable names the variable with the URL of a PostgreSQL server that tests may
+// make databases on. Without it they start a server of their own.
+const URLVariable = "INGRESS_TEST_DATABASE_URL"
+
+// Postgres returns an opener of empty databases on a real PostgreSQL server, which
+// ends with the test. Where there is none the test is skipped.
+func Postgres(t testing.TB) func(testing.TB) *store.DB {
+	t.Helper()
+	server := StartPostgres(t)
+	return func(t testing.TB) *store.DB {
+		t.Helper()
+		return OpenURL(t, server.CreateDatabase(t))
+	}
+}
+
+// OpenURL opens a PostgreSQL database until the test ends.
+func OpenURL(t testing.TB, url string) *store.DB {
+	t.Helper()
+	db, err := store.OpenPostgres(t.Context(), store.PostgresOptions{URL: url, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatalf("open a database: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := db.Close(); err != nil {
+			t.Errorf("close the database: %v", err)
+		}
+	})
+	return db
+}
+
+// Server is a PostgreSQL server for tests.
+type Server struct {
+	base url.URL // of its database postgres
+	made atomic.Int64
+
+	// What is below is of a server that the test has started.
+	dir, bin string
+	port     int
+	owner    *syscall.Credential
+	cmd      *exec.Cmd
+	exited   chan struct{}
+}
+
+// StartPostgres returns the server that URLVariable names, or starts one in a
+// temporary directory, on a socket and on loopback. As root it is run by an
+// unprivileged user, which PostgreSQL insists on. Without its programs the test is
+// skipped.
+func StartPostgres(t testing.TB) *Server {
+	t.Helper()
+	if raw := os.Getenv(URLVariable); raw != "" {
+		u, err := url.Parse(raw)
+		if err != nil {
+			t.Fatalf("%s is no URL", URLVariable)
+		}
+		return &Server{base: *u}
+	}
+	bin := findPrograms()
+	if bin == "" {
+		skiptest.Skip(t, "PostgreSQL's initdb and postgres are not installed, and "+URLVariable+" is not set")
+	}
+	s := &Server{bin: bin}
+	if err := s.initialise(); err != nil {
+		t.Fatalf("make a PostgreSQL server: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(s.Stop(), os.RemoveAll(s.dir)); err != nil {
+			t.Errorf("remove the PostgreSQL server: %v", err)
+		}
+	})
+	if err := s.Start(t.Context()); err != nil {
+		t.Fatalf("start PostgreSQL: %v", err)
+	}
+	return s
+}
+
+// findPrograms returns the newest folder that has what is needed, or "". Debian
+// keeps them where an ordinary PATH does not lead.
+func findPrograms() string {
+	candidates, _ := filepath.Glob("/usr/lib/postgresql/*/bin") // the pattern is right
+	slices.Sort(candidates)
+	slices.Reverse(candidates)
+	if path, err := exec.LookPath("initdb"); err == nil {
+		if path, err = filepath.EvalSymlinks(path); err == nil {
+			candidates = append(candidates, filepath.Dir(path))
+		}
+	}
+	for _, dir := range candidates {
+		_, noInit := os.Stat(filepath.Join(dir, "initdb"))
+		_, noServer := os.Stat(filepath.Join(dir, "postgres"))
+		if noInit == nil && noServer == nil {
+			return dir
+		}
+	}
+	return ""
+}
+
+// initialise makes the server's files.
+func (s *Server) initialise() (err error) {
+	if s.dir, err = os.MkdirTemp("", "pg"); err != nil { // short: a socket's path must be
+		return err
+	}
+	if os.Geteuid() == 0 {
+		if s.owner, err = unprivileged(); err != nil {
+			return err
+		}
+		if err := os.Chown(s.dir, int(s.owner.Uid), int(s.owner.Gid)); err != nil {
+			return err
+		}
+	}
+	init := s.command("initdb", "--pgdata", s.data(), "--username", "tests", "--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--no-sync")
+	if out, err := init.CombinedOutput(); err != nil {
+		return fmt.Errorf("initdb: %w\n%s", err, out)
+	}
+	if s.port, err = freePort(); err != nil {
+		return err
+	}
+	s.base = url.URL{Scheme: "postgres", User: url.User("tests"), Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)), Path: "/postgres"}
+	return nil
+}
+
+func (s *Server) data() string { return filepath.Join(s.dir, "data") }
+
+// unprivileged is somebody to run the server as.
+func unprivileged() (*syscall.Credential, error) {
+	for _, name := range []string{"postgres", "nobody"} {
+		u, err := user.Lookup(name)
+		if err != nil {
+			continue
+		}
+		uid, badUID := strconv.ParseUint(u.Uid, 10, 32)
+		gid, badGID := strconv.ParseUint(u.Gid, 10, 32)
+		return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, errors.Join(badUID, badGID)
+	}
+	return nil, errors.New("there is no user postgres or nobody to run it as")
+}
+
+func (s *Server) command(program string, args ...string) *exec.Cmd {
+	cmd := exec.Command(filepath.Join(s.bin, program), args...)
+	cmd.Dir = s.dir
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C", "HOME=" + s.dir}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.owner}
+	return cmd
+}
+
+func freePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	return l.Addr().(*net.TCPAddr).Port, l.Close()
+}
+
+// Start starts the server and waits until it answers. It is for one that was
+// stopped, too.
+func (s *Server) Start(ctx context.Context) error {
+	log, err := os.OpenFile(filepath.Join(s.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close() // the server has its own
+	s.cmd = s.command("postgres", "-D", s.data(), "-k", s.dir, "-p", strconv.Itoa(s.port), "-h", "127.0.0.1",
+		// What a crash of the machine would lose is no matter here; kill loses nothing.
+		"-c", "fsync=off", "-c", "full_page_writes=off", "-c", "max_connections=200", "-c", "shared_buffers=32MB")
+	s.cmd.Stdout, s.cmd.Stderr = log, log
+	if err := s.cmd.Start(); err != nil {
+		return err
+	}
+	s.exited = make(chan struct{})
+	go func() {
+		defer close(s.exited)
+		_ = s.cmd.Wait() // how it ended is in its log
+	}()
+	return s.await(ctx)
+}
+
+// await waits until the server takes connections.
+func (s *Server) await(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		conn, err := pgx.Connect(ctx, s.base.String())
+		if err == nil {
+			return conn.Close(ctx)
+		}
+		select {
+		case <-tick.C:
+		case <-s.exited:
+			text, _ := os.ReadFile(filepath.Join(s.dir, "log"))
+			return fmt.Errorf("it ended: %s", text)
+		case <-ctx.Done():
+			return fmt.Errorf("it does not answer: %w", err)
+		}
+	}
+}
+
+// Stop has the server end at once and waits for that; connections are cut, as by an
+// operator who stops it. What is committed stays.
+func (s *Server) Stop() error { return s.end(syscall.SIGINT) }
+
+// Kill kills all of the server, as a machine that loses power does.
+func (s *Server) Kill() error { return s.end(syscall.SIGQUIT) }
+
+func (s *Server) end(sig syscall.Signal) error {
+	if s.cmd == nil {
+		return nil
+	}
+	select {
+	case <-s.exited:
+		return nil
+	default:
+	}
+	if err := s.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	select {
+	case <-s.exited:
+		return nil
+	case <-time.After(30 * time.Second):
+		return errors.Join(errors.New("PostgreSQL did not end in 30 s"), s.cmd.Process.Kill())
+	}
+}
+
+// Pause stops every process of the server where it is, until Resume: it is there and
+// says nothing.
+func (s *Server) Pause() error { return s.signalAll(syscall.SIGSTOP) }
+
+// Resume ends a Pause.
+func (s *Server) Resume() error { return s.signalAll(syscall.SIGCONT) }
+
+// signalAll signals the server and the processes it has made for connections.
+func (s *Server) signalAll(sig syscall.Signal) error {
+	pids := []int{s.cmd.Process.Pid}
+	lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pids[0])) // the pattern is right
+	for _, list := range lists {
+		text, err := os.ReadFile(list)
+		if err != nil {
+			return err
+		}
+		for _, field := range strings.Fields(string(text)) {
+			pid, err := strconv.Atoi(field)
+			if err != nil {
+				return err
+			}
+			pids = append(pids, pid)
+		}
+	}
+	for _, pid := range pids {
+		if err := syscall.Kill(pid, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
+			return err
+		}
+	}
+	return nil
+}
+
+// CreateDatabase makes an empty database and returns its URL. It is removed with the
+// server, or when the test ends.
+func (s *Server) CreateDatabase(t testing.TB) string {
+	t.Helper()
+	name := fmt.Sprintf("test_%d_%d", os.Getpid(), s.made.Add(1))
+	s.exec(t, "CREATE DATABASE "+name)
+	if s.cmd == nil { // a server that stays
+		t.Cleanup(func() { s.exec(t, "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)") })
+	}
+	return s.DatabaseURL(name)
+}
+
+// DatabaseURL is the URL of a database of the server.
+func (s *Server) DatabaseURL(name string) string {
+	u := s.base
+	u.Path = "/" + name
+	return u.String()
+}
+
+// Address is where the server listens.
+func (s *Server) Address() string { return s.base.Host }
+
+// exec runs a statement in the server's own database.
+func (s *Server) exec(t testing.TB, statement string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, s.base.String())
+	if err != nil {
+		t.Fatalf("connect to PostgreSQL: %v", err)
+	}
+	_, err = conn.Exec(ctx, statement)
+	if err := errors.Join(err, conn.Close(ctx)); err != nil {
+		t.Fatalf("%s: %v", statement, err)
+	}
+}
