@@ -135,6 +135,7 @@ func (r repository) revoke(ctx context.Context, tenant, id string, now time.Time
 		var h []byte
 		var scopes string
 		var bootstrap bool
+		found = false
 		err := tx.QueryRowContext(ctx, "DELETE FROM keys WHERE id = $1 AND tenant = $2 RETURNING hash, scopes, bootstrap", id, tenant).
 			Scan(&h, &scopes, &bootstrap)
 		if store.IsNoRows(err) {

@@ -20,6 +20,10 @@ func TestRepositoryOnSQLite(t *testing.T) {
 	testRepository(t, func(t *testing.T) *store.DB { return storetest.Open(t) })
 }
 
+func TestRepositoryWithConflicts(t *testing.T) {
+	testRepository(t, func(t *testing.T) *store.DB { return storetest.OpenConflicting(t) })
+}
+
 func TestRepositoryOnPostgreSQL(t *testing.T) {
 	open := storetest.Postgres(t)
 	testRepository(t, func(t *testing.T) *store.DB { return open(t) })

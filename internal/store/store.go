@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/pressly/goose/v3/database"
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -32,6 +33,7 @@ type DB struct {
 	subscribers []func(Change)
 	gaps        []func(context.Context) error
 	feed        *feed // of what other nodes change; nil on one machine
+	conflicts   bool  // SimulateConflicts
 }
 
 // engine is what differs between the two.
@@ -201,6 +203,9 @@ func (db *DB) Write(ctx context.Context, f func(tx *Tx) error) error {
 	limited, cancel := within(ctx, db.engine.writeLimit)
 	defer cancel()
 	for attempt := 1; ; attempt++ {
+		if db.conflicts && attempt == 1 {
+			f = losing(f)
+		}
 		changes, err := db.attempt(limited, f)
 		if err == nil {
 			db.publish(changes)
@@ -210,6 +215,29 @@ func (db *DB) Write(ctx context.Context, f func(tx *Tx) error) error {
 		if attempt >= db.engine.attempts || !mayTryAgain(err) || !pause(limited, attempt) {
 			return classify(late(ctx, ended(limited, err)))
 		}
+	}
+}
+
+// SimulateConflicts has every transaction that writes lose once when it is otherwise
+// done, and run again. It is for tests of what is given to Write, on either engine, and
+// called before there is any.
+func (db *DB) SimulateConflicts() {
+	db.conflicts = true
+	db.engine.attempts++
+}
+
+// errConflict is a conflict that nobody had.
+var errConflict = &pgconn.PgError{Severity: "ERROR", Code: pgSerializationFailure, Message: "simulated"}
+
+// losing loses the first time that f succeeds.
+func losing(f func(tx *Tx) error) func(tx *Tx) error {
+	lost := false
+	return func(tx *Tx) error {
+		if err := f(tx); err != nil || lost {
+			return err
+		}
+		lost = true
+		return errConflict
 	}
 }
 

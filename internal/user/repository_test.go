@@ -14,6 +14,8 @@ import (
 
 func TestRepositoryOnSQLite(t *testing.T) { testRepository(t, storetest.Open) }
 
+func TestRepositoryWithConflicts(t *testing.T) { testRepository(t, storetest.OpenConflicting) }
+
 func TestRepositoryOnPostgreSQL(t *testing.T) { testRepository(t, storetest.Postgres(t)) }
 
 // testRepository is what every database engine has to do. open returns an empty

@@ -100,8 +100,8 @@ var errExpired = errors.New("expired")
 // one transaction: a token opens one session however many bring it at once. It
 // returns errNotFound or errExpired for a token that is not good.
 func (r repository) redeemLoginToken(ctx context.Context, token string, s session) (session, error) {
-	var expires int64
 	err := r.db.Write(ctx, func(tx *store.Tx) error {
+		var expires int64
 		err := tx.QueryRowContext(ctx, "SELECT account, expires FROM login_tokens WHERE tenant = $1 AND hash = $2",
 			s.tenant, hashSecret(token)).Scan(&s.account, &expires)
 		if store.IsNoRows(err) {

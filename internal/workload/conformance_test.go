@@ -11,6 +11,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestRegistryOnSQLite(t *testing.T) { conformance(t, storetest.Open) }
 
+func TestRegistryWithConflicts(t *testing.T) { conformance(t, storetest.OpenConflicting) }
+
 func TestRegistryOnPostgreSQL(t *testing.T) { conformance(t, storetest.Postgres(t)) }
 
 // conformance is what a Registry promises on every engine.

@@ -104,13 +104,14 @@ func (r *Registry) SetCredential(ctx context.Context, caller api.Caller, c Crede
 				return err
 			}
 		}
-		if c.Password, err = keptSecret("password", c.Password, old.Password); err != nil {
+		next := c // which stays as it was given, for another attempt
+		if next.Password, err = keptSecret("password", c.Password, old.Password); err != nil {
 			return err
 		}
-		if c.SSHKey, err = keptSecret("ssh_key", c.SSHKey, old.SSHKey); err != nil {
+		if next.SSHKey, err = keptSecret("ssh_key", c.SSHKey, old.SSHKey); err != nil {
 			return err
 		}
-		return r.saveCredential(ctx, tx, caller.Tenant, c)
+		return r.saveCredential(ctx, tx, caller.Tenant, next)
 	})
 }
 

@@ -136,12 +136,16 @@ func (r *Registry) Create(ctx context.Context, caller api.Caller, spec Spec) (Wo
 		}
 		w.Backend = backend
 	}
-	err := r.write(ctx, func(tx *store.Tx) error { return r.create(ctx, tx, caller, &w, spec) })
+	var made record
+	err := r.write(ctx, func(tx *store.Tx) error {
+		made = w
+		return r.create(ctx, tx, caller, &made, spec)
+	})
 	if err != nil {
 		return Workload{}, err
 	}
-	w.derive()
-	return w.Workload, nil
+	made.derive()
+	return made.Workload, nil
 }
 
 func (s Spec) check() error {

@@ -117,7 +117,7 @@ func syncUploads(dir string) error {
 // setAside makes room for the next part of an upload and returns how much may be
 // written: one byte beyond the most an upload may have shows that it has more.
 func (r *Registry) setAside(ctx context.Context, caller api.Caller, id string, size int64) (int64, error) {
-	space := min(uploadChunk, r.maxUpload+1-size)
+	var space int64
 	err := r.db.Write(ctx, func(tx *store.Tx) error {
 		if err := ownSize(ctx, tx, caller.Tenant, id, size); err != nil {
 			return err
@@ -126,7 +126,7 @@ func (r *Registry) setAside(ctx context.Context, caller api.Caller, id string, s
 		if err != nil {
 			return err
 		}
-		space = min(space, left)
+		space = min(uploadChunk, r.maxUpload+1-size, left)
 		return ownSize(ctx, tx, caller.Tenant, id, size+space)
 	})
 	return space, err

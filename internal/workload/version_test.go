@@ -27,7 +27,7 @@ func testVersionLife(t *testing.T, f *fixture) {
 		t.Errorf("current, while pending: %v", err)
 	}
 	jobs, err := f.Work(ctx)
-	if err != nil || len(jobs) != 1 || jobs[0].ID != "hello" || jobs[0].Tenant != "a" || jobs[0].Restart ||
+	if err != nil || len(jobs) != 1 || jobs[0].ID != "hello" || jobs[0].Tenant != "a" || !jobs[0].First || jobs[0].Restart ||
 		cmp.Diff(inline(""), jobs[0].Version.Source) != "" || jobs[0].Version.Program.Entrypoint != "hello" {
 		t.Fatalf("work: %+v, %v", jobs, err)
 	}

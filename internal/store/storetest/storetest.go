@@ -24,6 +24,15 @@ func Open(t testing.TB) *store.DB {
 	return db
 }
 
+// OpenConflicting is Open with every transaction run twice, as one is that another
+// gets in the way of.
+func OpenConflicting(t testing.TB) *store.DB {
+	t.Helper()
+	db := Open(t)
+	db.SimulateConflicts()
+	return db
+}
+
 // Sealer returns a sealer with a fresh key.
 func Sealer(t testing.TB) *store.Sealer {
 	t.Helper()
