@@ -21,12 +21,9 @@ type banner struct {
 	key       string // the key itself, at its first start on a terminal only
 }
 
-// keyHolder says where a key is to be had: in a file, or else in a variable, which
-// may be unset: whoever calls a remote platform may have a key all the same.
-type keyHolder struct {
-	file, variable string
-	unset          bool
-}
+// keyHolder says where a key is to be had: in a file, or else in a variable, or else
+// where the note says.
+type keyHolder struct{ file, variable, note string }
 
 // write prints the banner. A failed write is not worth stopping for: the same
 // facts are in the log.
@@ -48,8 +45,8 @@ func (b banner) write(w io.Writer) {
 		row("", "kept in "+b.path(b.held.file))
 	} else if b.held.file != "" {
 		row("API key", "in "+b.path(b.held.file))
-	} else if b.held.unset {
-		row("API key", "none; callers give their own")
+	} else if b.held.note != "" {
+		row("API key", b.held.note)
 	} else {
 		row("API key", "in $"+b.held.variable)
 	}

@@ -31,9 +31,12 @@ type config struct {
 	VerifyRedirectTo []string `name:"verify-redirect-hosts" env:"INGRESS_VERIFY_REDIRECT_HOSTS" placeholder:"HOST" help:"Further hosts verification may redirect to; * for any."`
 	PublicResolve    bool     `env:"INGRESS_PUBLIC_RESOLVE" help:"Serve /url/resolve, /app/resolve and /function/proxy without /v1, as the original platform did for its ingress."`
 
-	APIAddress       string `env:"INGRESS_API_ADDRESS" placeholder:"URL" help:"Use the M3O-compatible platform at this address instead of the one built in (token in M3O_API_TOKEN)."`
-	APITokenFile     string `env:"INGRESS_API_TOKEN_FILE" type:"path" placeholder:"FILE" help:"File with the token for --api-address, instead of M3O_API_TOKEN."`
-	BootstrapKeyFile string `env:"INGRESS_BOOTSTRAP_KEY_FILE" type:"path" placeholder:"FILE" help:"File with a key that must exist with all scopes, instead of INGRESS_BOOTSTRAP_KEY."`
+	APIAddress          string        `env:"INGRESS_API_ADDRESS" placeholder:"URL" help:"Use the M3O-compatible platform at this address instead of the one built in (token in M3O_API_TOKEN)."`
+	APITokenFile        string        `env:"INGRESS_API_TOKEN_FILE" type:"path" placeholder:"FILE" help:"File with the token for --api-address, instead of M3O_API_TOKEN."`
+	Database            databaseURL   `env:"INGRESS_DATABASE" placeholder:"URL" help:"Keep everything in PostgreSQL, such as postgres://ingress@db.example.com/ingress, for any number of ingresses (password in INGRESS_DATABASE_PASSWORD). In a file in DATA unless set."`
+	DatabaseConnections int           `default:"16" env:"INGRESS_DATABASE_CONNECTIONS" placeholder:"N" help:"Connections to --database that this process opens, and one more to hear of changes."`
+	AuthMaxStale        time.Duration `default:"5m" env:"INGRESS_AUTH_MAX_STALE" help:"How long keys that were good stay so while --database cannot be reached."`
+	BootstrapKeyFile    string        `env:"INGRESS_BOOTSTRAP_KEY_FILE" type:"path" placeholder:"FILE" help:"File with a key that must exist with all scopes, instead of INGRESS_BOOTSTRAP_KEY."`
 
 	SMTPURL  string `name:"smtp-url" env:"INGRESS_SMTP_URL" placeholder:"URL" help:"Mail server, such as smtp://user@mail.example.com:587 (password in INGRESS_SMTP_PASSWORD). Without one, mail is written to DATA/outbox."`
 	MailFrom string `env:"INGRESS_MAIL_FROM" placeholder:"ADDR" help:"Sender of mail, such as noreply@example.com. Needed with --smtp-url."`
@@ -103,6 +106,7 @@ type secrets struct {
 	bootstrapFrom string
 	smtpPassword  string // INGRESS_SMTP_PASSWORD
 	secretKey     string // INGRESS_SECRET_KEY
+	database      string // INGRESS_DATABASE_PASSWORD
 }
 
 // remote reports whether the platform is somebody else's.
@@ -119,6 +123,7 @@ func (c *config) validate(env func(string) string) error {
 		c.validateHosts(),
 		c.validateTracing(),
 		c.validateRemote(),
+		c.validateDatabase(env),
 		c.validateMail(),
 		checkPositive([]namedDuration{
 			{"--session-life", c.SessionLife}, {"--verify-link-life", c.VerifyLinkLife}, {"--magic-link-life", c.MagicLinkLife},
@@ -298,7 +303,7 @@ func (l *limits) validate() error {
 
 // readSecrets takes the secrets from the environment and the files named.
 func (c *config) readSecrets(env func(string) string) (secrets, error) {
-	s := secrets{smtpPassword: env("INGRESS_SMTP_PASSWORD"), secretKey: env("INGRESS_SECRET_KEY")}
+	s := secrets{smtpPassword: env("INGRESS_SMTP_PASSWORD"), secretKey: env("INGRESS_SECRET_KEY"), database: env("INGRESS_DATABASE_PASSWORD")}
 	token, tokenFrom, err := secretFrom(env, "M3O_API_TOKEN", "--api-token-file", c.APITokenFile)
 	if err != nil {
 		return secrets{}, err
@@ -330,7 +335,10 @@ func (c *config) keyHolder(env func(string) string) keyHolder {
 	case c.APITokenFile != "":
 		return keyHolder{file: c.APITokenFile}
 	}
-	return keyHolder{variable: "M3O_API_TOKEN", unset: c.remote() && strings.TrimSpace(env("M3O_API_TOKEN")) == ""}
+	if c.remote() && strings.TrimSpace(env("M3O_API_TOKEN")) == "" {
+		return keyHolder{variable: "M3O_API_TOKEN", note: "none; callers give their own"}
+	}
+	return keyHolder{variable: "M3O_API_TOKEN"}
 }
 
 // secretFrom returns a secret and the name of where it comes from: the file at

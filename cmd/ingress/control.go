@@ -63,7 +63,7 @@ func (p *program) openControl(c *config, why purpose) (control, error) {
 		return nil, fmt.Errorf("no process answers on %s", c.AdminSocket)
 	}
 	_, err = os.Stat(filepath.Join(c.DataDir, databaseFile))
-	if why == toRead && errors.Is(err, fs.ErrNotExist) {
+	if why == toRead && errors.Is(err, fs.ErrNotExist) && !c.shared() {
 		return p.newStoreControl(c, why, nil, func() error { return nil })
 	}
 	return p.openStoreControl(c, why)
@@ -173,7 +173,11 @@ func (p *program) openStoreControl(c *config, why purpose) (control, error) {
 	if err != nil {
 		return nil, fmt.Errorf("no process answers on %s, and: %w", c.AdminSocket, err)
 	}
-	db, err := store.Open(p.ctx, filepath.Join(c.DataDir, databaseFile), slog.New(slog.DiscardHandler))
+	given, err := c.readSecrets(p.env)
+	if err != nil {
+		return nil, joinErrors(err, lock.Close())
+	}
+	db, err := c.openDatabase(p.ctx, given, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, joinErrors(err, lock.Close())
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/m3o/ingress/internal/api"
 	"github.com/m3o/ingress/internal/app"
+	"github.com/m3o/ingress/internal/builder"
 	"github.com/m3o/ingress/internal/domain"
 	"github.com/m3o/ingress/internal/edge"
 	"github.com/m3o/ingress/internal/function"
@@ -42,7 +43,8 @@ type embedded struct {
 	key       key.Bootstrap
 	apps      *workload.Registry
 	functions *workload.Registry
-	engine    *engine
+	engine    workloads
+	languages function.Runtimes
 	domains   *workload.Domains
 	links     *link.Service
 	users     *user.Service
@@ -89,7 +91,7 @@ func (s *server) openEmbedded(ctx context.Context) error {
 	}
 	s.onClose(s.lock.Close)
 	s.warnReadable(s.config.DataDir)
-	db, err := store.Open(ctx, filepath.Join(s.config.DataDir, databaseFile), s.log)
+	db, err := s.config.openDatabase(ctx, s.secrets, s.log)
 	if err != nil {
 		return err
 	}
@@ -101,6 +103,9 @@ func (s *server) openEmbedded(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := db.AgreeOnSecret(ctx, sealer); err != nil {
+		return err
+	}
 	s.settings.store = db
 	e := &embedded{db: db, sealer: sealer}
 	s.platform = e
@@ -108,7 +113,9 @@ func (s *server) openEmbedded(ctx context.Context) error {
 		return err
 	}
 	s.runServices(e)
-	s.warnUnconfined()
+	if !db.Shared() {
+		s.warnUnconfined()
+	}
 	return nil
 }
 
@@ -136,7 +143,7 @@ func (s *server) warnReadable(dir string) {
 func (s *server) makeServices(ctx context.Context, e *embedded, sealer *store.Sealer) error {
 	rules := s.dialRules()
 	e.transport = s.newTransport(rules)
-	e.keys = key.New(e.db, key.Options{Log: s.log})
+	e.keys = key.New(e.db, key.Options{Log: s.log, MaxStale: s.config.AuthMaxStale})
 	var err error
 	e.key, err = e.keys.EnsureBootstrap(ctx, s.secrets.bootstrapKey, filepath.Join(s.config.DataDir, bootstrapKeyFile))
 	if err != nil {
@@ -175,6 +182,9 @@ func (s *server) makeRegistries(ctx context.Context, e *embedded, sealer *store.
 		DB: e.db, Sealer: sealer, Rules: rules, Regions: s.config.Regions, Layout: workload.Layout{Data: s.config.DataDir}, Log: s.log,
 		AllowLocal: s.config.Running.AllowLocalRepos, MaxUpload: int64(s.config.Running.MaxSourceBytes), SwitchUser: os.Geteuid() == 0, FirstUID: s.config.Running.AppUIDBase,
 	}
+	if e.db.Shared() {
+		options.NoSources = notHere
+	}
 	options.PublicURL = func(id string) string { return s.settings.addresses().appURL(id) }
 	e.apps = workload.NewRegistry(workload.App, options)
 	options.PublicURL = func(id string) string { return s.settings.addresses().functionURL(id) }
@@ -183,10 +193,17 @@ func (s *server) makeRegistries(ctx context.Context, e *embedded, sealer *store.
 	if e.domains, err = workload.OpenDomains(ctx, e.db); err != nil {
 		return err
 	}
-	e.engine, err = s.makeEngine(options.Layout, rules, map[workload.Kind]*workload.Registry{
-		workload.App: e.apps, workload.Function: e.functions,
-	})
-	return err
+	registries := map[workload.Kind]*workload.Registry{workload.App: e.apps, workload.Function: e.functions}
+	if e.db.Shared() {
+		e.engine, e.languages = elsewhere{registries}, noLanguages{languagesOf{builder.New(builder.Options{})}}
+		return nil
+	}
+	made, err := s.makeEngine(options.Layout, rules, registries)
+	if err != nil {
+		return err
+	}
+	e.engine, e.languages = made, languagesOf{made.builder}
+	return nil
 }
 
 // publicResolver is who calls the resolve methods without /v1 and without a key,
@@ -220,7 +237,7 @@ func (s *server) serviceTables(e *embedded) []api.Service {
 			Registry:  e.functions,
 			URL:       func(id string) string { return s.settings.addresses().functionURL(id) },
 			Transport: e.transport,
-			Runtimes:  languagesOf{e.engine.builder}, Managed: e.engine,
+			Runtimes:  e.languages, Managed: e.engine,
 		}).Service(),
 	}
 	return append(tables, e.keys.Services()...)
@@ -245,6 +262,7 @@ func (s *server) runServices(e *embedded) {
 	e.spawn(e.links.Run)
 	e.spawn(e.users.Run)
 	e.spawn(func(ctx context.Context) { s.tidy(ctx, e.db, e.apps) })
+	e.spawn(s.settings.follow(e.db, s.log))
 	s.onClose(func() error {
 		cancel()
 		running.Wait()
@@ -340,7 +358,9 @@ func (e *embedded) begin(ctx context.Context, ended <-chan struct{}) error {
 	if err := e.engine.run(ctx, e.db); err != nil {
 		return err
 	}
-	if ended != nil { // from here on all who want to hear of it do
+	// From here on all who want to hear of changes do.
+	e.db.FollowNodes()
+	if ended != nil && !e.db.Shared() {
 		e.spawn(func(ctx context.Context) { e.db.Follow(ctx, since, ended) })
 	}
 	return nil
@@ -351,12 +371,27 @@ func (e *embedded) release(ctx context.Context) error {
 	return joinErrors(e.engine.release(ctx), e.links.Flush(ctx), e.keys.Flush(ctx))
 }
 
-func (e *embedded) ping(ctx context.Context) error { return e.db.Ping(ctx) }
+// tellTale is how far behind a node may be before it says so.
+const tellTale = 3 * time.Second
 
-func (e *embedded) describe() string { return "built in" }
+func (e *embedded) ping(ctx context.Context) error {
+	if behind := e.db.Behind(); behind > tellTale {
+		return fmt.Errorf("the database has not answered for %v", behind.Round(time.Second))
+	}
+	ctx, cancel := context.WithTimeout(ctx, tellTale)
+	defer cancel()
+	return e.db.Ping(ctx)
+}
+
+func (e *embedded) describe() string {
+	if e.db.Shared() {
+		return "built in, one of several on " + e.db.String()
+	}
+	return "built in"
+}
 
 func (e *embedded) bootstrap() bootstrapKey {
-	b := bootstrapKey{file: e.key.File, revoked: e.key.Revoked}
+	b := bootstrapKey{file: e.key.File, revoked: e.key.Revoked, elsewhere: e.key.Elsewhere}
 	if e.key.Generated {
 		b.secret = e.key.Secret
 	}

@@ -69,6 +69,9 @@ func (c *serveCmd) Run(p *program) error {
 	if err != nil {
 		return err
 	}
+	if err := c.checkShown(listSettings(p, given)); err != nil {
+		return err
+	}
 	s := &server{
 		executable: executable, inherited: inherited, upgrades: make(chan upgradeRequest),
 		config: &c.config, secrets: given, log: log, program: p, metrics: newMetrics(),
@@ -150,6 +153,8 @@ type bootstrapKey struct {
 	file    string // empty when the key was given by the operator
 	secret  string // the key, when it was made just now
 	revoked bool
+	// elsewhere is set when another ingress on the same database has made it.
+	elsewhere bool
 }
 
 // run starts everything, serves until ctx ends, and drains.
@@ -399,6 +404,9 @@ func (s *server) announce() {
 	key := s.platform.bootstrap()
 	if key.file != "" {
 		b.held = keyHolder{file: key.file}
+	}
+	if key.elsewhere {
+		b.held = keyHolder{variable: "M3O_API_TOKEN", note: "made by another ingress on this database, and kept there"}
 	}
 	seen := isTerminal(s.program.stdout)
 	if seen {

@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"net"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+
+	"github.com/m3o/ingress/internal/store"
 )
 
 // storable is a setting that can be changed while the program runs.
@@ -93,6 +96,39 @@ func (s *settings) reload(ctx context.Context) error {
 	}
 	s.current.Store(next)
 	return nil
+}
+
+// follow subscribes to what is stored on the database, by other nodes as well, and
+// returns what puts it in force until its context ends.
+func (s *settings) follow(db *store.DB, log *slog.Logger) (run func(ctx context.Context)) {
+	changed := make(chan struct{}, 1)
+	note := func() {
+		select {
+		case changed <- struct{}{}:
+		default: // it is on its way already
+		}
+	}
+	db.Subscribe(func(c store.Change) {
+		if c.Kind == "setting" {
+			note()
+		}
+	})
+	db.OnGap(func(context.Context) error { note(); return nil })
+	return func(ctx context.Context) {
+		for {
+			select {
+			case <-changed:
+			case <-ctx.Done():
+				return
+			}
+			s.change.Lock()
+			err := s.reload(ctx)
+			s.change.Unlock()
+			if err != nil && ctx.Err() == nil {
+				log.Error("settings that are stored are not in force here", "error", err)
+			}
+		}
+	}
 }
 
 // blameStored says which stored settings take part in a failure and how to be
@@ -295,7 +331,7 @@ func listSecrets(list []setting, s secrets) []setting {
 	var secret []setting
 	for _, each := range []struct{ name, value string }{
 		{"api-token", s.apiToken}, {"bootstrap-key", s.bootstrapKey},
-		{"secret-key", s.secretKey}, {"smtp-password", s.smtpPassword},
+		{"secret-key", s.secretKey}, {"smtp-password", s.smtpPassword}, {"database-password", s.database},
 	} {
 		if each.value == "" {
 			continue

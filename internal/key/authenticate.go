@@ -16,7 +16,8 @@ func (s *Service) Authenticate(ctx context.Context, secret string) (api.Caller, 
 	}
 	h := hashOf(secret)
 	e, found, generation := s.cache.get(h)
-	if !found {
+	// What nobody could have told us of for too long is not believed any more.
+	if stale := s.maxStale > 0 && s.keys.db.Behind() > s.maxStale; !found || stale {
 		caller, err := s.keys.caller(ctx, h)
 		if err != nil {
 			return api.Caller{}, err

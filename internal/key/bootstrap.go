@@ -38,6 +38,9 @@ type Bootstrap struct {
 	// and was not brought back. Another one must be given, or File removed so that
 	// a new one is made.
 	Revoked bool
+	// Elsewhere is set when another node on the same database has made the key that
+	// is in force, and keeps it. Secret and File are empty then.
+	Elsewhere bool
 }
 
 // String describes the bootstrap key without showing it.
@@ -59,10 +62,22 @@ func (b Bootstrap) LogValue() slog.Value {
 // in the file, which is made with a new key when it is not there.
 //
 // A key that differs from the one of the last start replaces it; a given one also
-// replaces the file. One that was revoked through the API stays revoked. To be called once, before the first
-// Authenticate.
+// replaces the file. One that was revoked through the API stays revoked. On a database
+// of several nodes only a given key replaces another: of those that nodes make for
+// themselves the first stays. To be called once, before the first Authenticate.
 func (s *Service) EnsureBootstrap(ctx context.Context, given, file string) (Bootstrap, error) {
 	b := Bootstrap{Secret: strings.TrimSpace(given)}
+	yields := b.Secret == "" && s.keys.db.Shared()
+	if yields && !exists(file) {
+		h, there, err := otherBootstrap(ctx, s.keys.db, hash{})
+		if err != nil {
+			return Bootstrap{}, err
+		}
+		if there {
+			s.bootstrap.Store(&h)
+			return Bootstrap{Elsewhere: true}, nil
+		}
+	}
 	if b.Secret == "" {
 		var err error
 		if b, err = readOrMake(file); err != nil {
@@ -75,20 +90,51 @@ func (s *Service) EnsureBootstrap(ctx context.Context, given, file string) (Boot
 		}
 		return Bootstrap{}, err
 	}
-	h := hashOf(b.Secret)
-	err := s.keys.db.Write(ctx, func(tx *store.Tx) error {
-		var err error
-		b.Revoked, err = s.putBootstrap(ctx, tx, h)
+	ours := hashOf(b.Secret)
+	inForce := ours
+	err := s.keys.db.Write(ctx, func(tx *store.Tx) (err error) {
+		inForce = ours
+		if yields {
+			if other, there, err := otherBootstrap(ctx, tx, ours); err != nil || there {
+				inForce = other
+				return err
+			}
+		}
+		b.Revoked, err = s.putBootstrap(ctx, tx, ours)
 		return err
 	})
 	if err != nil {
 		return Bootstrap{}, fmt.Errorf("store the bootstrap key: %w", err)
 	}
-	s.bootstrap.Store(&h)
-	if b.File == "" {
+	s.bootstrap.Store(&inForce)
+	switch {
+	case inForce != ours && b.Generated: // another node was quicker
+		return Bootstrap{Elsewhere: true}, os.Remove(file)
+	case inForce != ours:
+		return Bootstrap{Elsewhere: true}, nil
+	case b.File == "":
 		err = dropFormerFile(file, b.Secret)
 	}
 	return b, err
+}
+
+func exists(file string) bool {
+	_, err := os.Stat(file)
+	return err == nil
+}
+
+// otherBootstrap returns the hash of a bootstrap key that is not the one given, if
+// there is one.
+func otherBootstrap(ctx context.Context, q store.Querier, than hash) (other hash, there bool, err error) {
+	var h []byte
+	err = q.QueryRowContext(ctx, "SELECT hash FROM keys WHERE bootstrap AND hash <> $1", than[:]).Scan(&h)
+	if store.IsNoRows(err) {
+		return hash{}, false, nil
+	}
+	if err != nil {
+		return hash{}, false, fmt.Errorf("look up the bootstrap key: %w", err)
+	}
+	return hash(h), true, nil
 }
 
 // dropFormerFile removes a generated key that a given one has replaced. Left

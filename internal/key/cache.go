@@ -111,3 +111,11 @@ func (c *cache) forgetTenant(id string) {
 		}
 	}
 }
+
+// forgetAll drops everything.
+func (c *cache) forgetAll() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.generation++
+	c.known, c.unknown, c.byID = nil, nil, nil
+}

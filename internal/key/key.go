@@ -28,6 +28,9 @@ type Options struct {
 	Log *slog.Logger
 	// Now is the clock; time.Now when nil.
 	Now func() time.Time
+	// MaxStale is how long keys that were good stay so while the database cannot say
+	// what has changed (store.DB.Behind); 0 is for ever.
+	MaxStale time.Duration
 }
 
 // Service authenticates callers, limits their rate, and serves the methods that
@@ -42,6 +45,7 @@ type Service struct {
 	bootstrap atomic.Pointer[hash] // of the bootstrap key, nil before EnsureBootstrap
 	log       *slog.Logger
 	now       func() time.Time
+	maxStale  time.Duration
 }
 
 // scopeKeys is the scope of the service Keys; like that of any service, "*"
@@ -60,7 +64,7 @@ func New(db *store.DB, o Options) *Service {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	s := &Service{keys: repository{db}, scopes: allScopes(o.Scopes), log: o.Log, now: o.Now}
+	s := &Service{keys: repository{db}, scopes: allScopes(o.Scopes), log: o.Log, now: o.Now, maxStale: o.MaxStale}
 	db.Subscribe(func(c store.Change) {
 		switch c.Kind {
 		case "key":
@@ -68,6 +72,10 @@ func New(db *store.DB, o Options) *Service {
 		case "tenant":
 			s.cache.forgetTenant(c.ID)
 		}
+	})
+	db.OnGap(func(context.Context) error {
+		s.cache.forgetAll()
+		return nil
 	})
 	return s
 }

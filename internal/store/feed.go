@@ -51,7 +51,7 @@ const (
 	lookLimit = 3 * time.Second
 	// keepAlive is how long a connection that listens may be silent before it is tried.
 	keepAlive = 30 * time.Second
-	channel   = "ingress_changes"
+	channel   = "m3o_changes"
 	// reused is how many numbers of transactions a server that crashed may give again:
 	// those whose end was not on its disk, because they were rolled back.
 	reused = 256

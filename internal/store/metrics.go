@@ -19,7 +19,36 @@ func newMetrics() (metrics, *prometheus.HistogramVec) {
 }
 
 // Collector has the database's figures.
-func (db *DB) Collector() prometheus.Collector { return db.durations }
+func (db *DB) Collector() prometheus.Collector {
+	all := collectors{db.durations}
+	if db.Shared() {
+		all = append(all, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "ingress_store_behind_seconds",
+			Help: "How long ago this process last saw what other nodes have changed: a second or two while the database can be reached.",
+		}, func() float64 { return db.Behind().Seconds() }), prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "ingress_store_connections",
+			Help: "Connections to the database in use.",
+		}, func() float64 { return float64(db.write.Stats().InUse) }))
+	}
+	return all
+}
+
+// collectors are several in one.
+type collectors []prometheus.Collector
+
+// Describe implements prometheus.Collector.
+func (all collectors) Describe(to chan<- *prometheus.Desc) {
+	for _, c := range all {
+		c.Describe(to)
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (all collectors) Collect(to chan<- prometheus.Metric) {
+	for _, c := range all {
+		c.Collect(to)
+	}
+}
 
 // since observes how long something took that began then.
 func since(o prometheus.Observer, begin time.Time) { o.Observe(time.Since(begin).Seconds()) }

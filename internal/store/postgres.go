@@ -23,7 +23,7 @@ import (
 var postgresEngine = engine{
 	dialect: database.DialectPostgres, migrations: "migrations/postgres",
 	snapshot: sql.LevelRepeatableRead, serial: sql.LevelSerializable, attempts: 50,
-	readLimit: 10 * time.Second, writeLimit: 20 * time.Second,
+	readLimit: 5 * time.Second, writeLimit: 15 * time.Second,
 }
 
 // oldestPostgres is the oldest major version that is supported.

@@ -93,6 +93,12 @@ func (s *Sealer) Seal(purpose string, plain []byte) string {
 	return s.current + "." + base64.RawURLEncoding.EncodeToString(sealed)
 }
 
+// isNewest reports whether a value was sealed with the first of the keys.
+func (s *Sealer) isNewest(sealed string) bool {
+	id, _, _ := strings.Cut(sealed, ".")
+	return id == s.current
+}
+
 // Open returns what Seal was given for the same purpose.
 func (s *Sealer) Open(purpose, sealed string) ([]byte, error) {
 	id, text, ok := strings.Cut(sealed, ".")

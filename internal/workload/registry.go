@@ -32,6 +32,7 @@ type Registry struct {
 	publicURL  func(id string) string
 	maxUpload  int64
 
+	noSources  string
 	switchUser bool
 	firstUID   uint32
 
@@ -62,6 +63,9 @@ type Options struct {
 	AllowLocal bool
 	// MaxUpload is the most bytes of one upload; 256 MiB by default.
 	MaxUpload int64
+	// NoSources says, to callers, why no sources are taken; empty takes them. Backends
+	// can be registered all the same.
+	NoSources string
 	// SwitchUser gives each workload a user of its own, which only root can.
 	// FirstUID is the first number for them, 1,900,000,000 by default.
 	SwitchUser bool
@@ -73,7 +77,7 @@ func NewRegistry(kind Kind, o Options) *Registry {
 	r := &Registry{
 		kind: kind, db: o.DB, sealer: o.Sealer, rules: o.Rules, regions: o.Regions, now: o.Now, suffix: o.Suffix,
 		allowLocal: o.AllowLocal, layout: o.Layout, log: o.Log, publicURL: o.PublicURL, maxUpload: o.MaxUpload,
-		switchUser: o.SwitchUser, firstUID: o.FirstUID, journal: newJournal(),
+		noSources: o.NoSources, switchUser: o.SwitchUser, firstUID: o.FirstUID, journal: newJournal(),
 	}
 	if len(r.regions) == 0 {
 		r.regions = DefaultRegions()
@@ -128,6 +132,9 @@ func (r *Registry) Create(ctx context.Context, caller api.Caller, spec Spec) (Wo
 	if err := spec.check(); err != nil {
 		return Workload{}, err
 	}
+	if err := r.takesSources(!spec.Source.IsZero()); err != nil {
+		return Workload{}, err
+	}
 	w := record{Workload: Workload{Tenant: caller.Tenant, Name: spec.Name, Region: spec.Region, Settings: spec.Settings}}
 	if spec.Source.IsZero() {
 		backend, err := r.admitBackend(ctx, caller, spec.Backend)
@@ -146,6 +153,14 @@ func (r *Registry) Create(ctx context.Context, caller api.Caller, spec Spec) (Wo
 	}
 	made.derive()
 	return made.Workload, nil
+}
+
+// takesSources returns why something that has a source cannot be deployed here.
+func (r *Registry) takesSources(has bool) error {
+	if has && r.noSources != "" {
+		return invalid("source", "%s", r.noSources)
+	}
+	return nil
 }
 
 func (s Spec) check() error {

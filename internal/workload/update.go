@@ -49,6 +49,9 @@ func (r *Registry) Update(ctx context.Context, caller api.Caller, name string, u
 		if err != nil {
 			return err
 		}
+		if err := r.takesSources(u.Backend == "" && (w.Managed() || !u.Source.IsZero())); err != nil {
+			return err
+		}
 		changed, err := r.apply(ctx, tx, caller, &w, u)
 		if err != nil || !changed {
 			return err
@@ -213,6 +216,9 @@ func (r *Registry) Rollback(ctx context.Context, caller api.Caller, name string,
 		}
 		if !w.Managed() {
 			return ErrRegistered
+		}
+		if err := r.takesSources(true); err != nil {
+			return err
 		}
 		rows, err := r.versionRows(ctx, tx, whole, "WHERE v.kind = $1 AND v.id = $2 ORDER BY v.number DESC", string(r.kind), w.ID)
 		if err != nil {

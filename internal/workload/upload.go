@@ -33,6 +33,9 @@ const (
 // after an error nothing is left of it. What is too large for one upload or for
 // the tenant's quota is a *QuotaError.
 func (r *Registry) AddUpload(ctx context.Context, caller api.Caller, body io.Reader) (id string, size int64, err error) {
+	if err := r.takesSources(true); err != nil {
+		return "", 0, err
+	}
 	if err := r.PruneTenantUploads(ctx, caller.Tenant); err != nil {
 		return "", 0, err
 	}
