@@ -23,7 +23,7 @@ import (
 var postgresEngine = engine{
 	dialect: database.DialectPostgres, migrations: "migrations/postgres",
 	snapshot: sql.LevelRepeatableRead, serial: sql.LevelSerializable, attempts: 50,
-	readLimit: 5 * time.Second, writeLimit: 15 * time.Second,
+	readLimit: 4 * time.Second, writeLimit: 8 * time.Second,
 }
 
 // oldestPostgres is the oldest major version that is supported.
@@ -104,6 +104,7 @@ func reasonOf(err error) string {
 	if _, after, cut := strings.Cut(text, "`: "); cut {
 		text = after
 	}
+	text, _, _ = strings.Cut(text, "\n") // it has a line for each attempt
 	return text
 }
 

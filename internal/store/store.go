@@ -134,12 +134,18 @@ func within(ctx context.Context, limit time.Duration) (context.Context, context.
 // errSilent says that within's limit is over.
 var errSilent = errors.New("no answer in time")
 
-// late tells the end of our limit from the end of the caller's context.
+// late tells the end of our limit from the end of the caller's context, which it must
+// not be taken for.
 func late(asked context.Context, err error) error {
-	if errors.Is(err, context.DeadlineExceeded) && asked.Err() == nil {
-		return fmt.Errorf("%w: %w", errSilent, err)
+	if !errors.Is(err, context.DeadlineExceeded) || asked.Err() != nil {
+		return err
 	}
-	return err
+	silent := fmt.Errorf("%w: %v", errSilent, err) //nolint:errorlint // see above
+	var commit *commitError
+	if errors.As(err, &commit) {
+		return &commitError{silent}
+	}
+	return silent
 }
 
 // Querier is what both a DB and a Tx can do: read.

@@ -1,0 +1,413 @@
+package main_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/m3o/ingress/internal/store/storetest"
+)
+
+// clusterSecret is the secret key of all nodes under test.
+const clusterSecret = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
+
+// cluster is any number of ingresses on one database.
+type cluster struct {
+	t      testing.TB
+	server *storetest.Server
+	url    string
+}
+
+func newCluster(t testing.TB) *cluster {
+	t.Helper()
+	server := storetest.StartPostgres(t)
+	return &cluster{t: t, server: server, url: server.CreateDatabase(t)}
+}
+
+func (c *cluster) env() []string {
+	return []string{"INGRESS_DATABASE=" + c.url, "INGRESS_SECRET_KEY=" + clusterSecret}
+}
+
+// node starts one more ingress.
+func (c *cluster) node(args ...string) *ingress {
+	c.t.Helper()
+	return startIngressIn(c.t, shortTempDir(c.t), c.env(), args...)
+}
+
+// nodes starts several, one after the other.
+func (c *cluster) nodes(n int, args ...string) []*ingress {
+	c.t.Helper()
+	all := make([]*ingress, n)
+	for i := range all {
+		all[i] = c.node(args...)
+	}
+	return all
+}
+
+// named is a backend that answers with its name.
+func named(t testing.TB, name string) (url string) {
+	t.Helper()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, name) }))
+	t.Cleanup(s.Close)
+	return s.URL
+}
+
+// shortened returns the id of a new link.
+func (i *ingress) shortened(destination string) string {
+	i.t.Helper()
+	link, _ := i.mustCall("url/Shorten", fmt.Sprintf(`{"destinationURL":%q}`, destination))["shortURL"].(string)
+	return link[strings.LastIndex(link, "/")+1:]
+}
+
+// awaitStatus waits until a GET has a status.
+func (i *ingress) awaitStatus(url string, status int) {
+	i.t.Helper()
+	i.await(fmt.Sprintf("%s to answer %d", url, status), func() bool { return i.get(url).status == status })
+}
+
+func TestNodesShareWhatIsStored(t *testing.T) {
+	c := newCluster(t)
+	nodes := c.nodes(3)
+	one, two, three := nodes[0], nodes[1], nodes[2]
+
+	link := one.shortened("https://example.com/there")
+	for _, n := range nodes {
+		if a := n.get("http://localhost/u/" + link); a.status != http.StatusFound || a.header.Get("Location") != "https://example.com/there" {
+			t.Errorf("the link of another node: %d %v", a.status, a.header)
+		}
+	}
+	two.mustCall("url/Update", fmt.Sprintf(`{"shortURL":"http://localhost/u/%s","destinationURL":"https://example.com/elsewhere"}`, link))
+	for _, n := range nodes {
+		n.await("the link to lead elsewhere", func() bool {
+			return n.get("http://localhost/u/"+link).header.Get("Location") == "https://example.com/elsewhere"
+		})
+	}
+	three.mustCall("url/Delete", fmt.Sprintf(`{"shortURL":"http://localhost/u/%s"}`, link))
+	for _, n := range nodes {
+		n.awaitStatus("http://localhost/u/"+link, http.StatusNotFound)
+	}
+
+	one.mustCall("app/Run", fmt.Sprintf(`{"name":"hello","backend":%q}`, named(t, "first")))
+	for _, n := range nodes {
+		if a := n.get("http://hello.app.localhost/"); a.body != "first" {
+			t.Errorf("the app of another node: %d %s", a.status, a.body)
+		}
+	}
+	two.mustCall("app/Update", fmt.Sprintf(`{"name":"hello","backend":%q}`, named(t, "second")))
+	for _, n := range nodes {
+		n.await("the app to have moved", func() bool { return n.get("http://hello.app.localhost/").body == "second" })
+	}
+	one.mustCall("app/Delete", `{"name":"hello"}`)
+	for _, n := range nodes {
+		n.awaitStatus("http://hello.app.localhost/", http.StatusNotFound)
+	}
+}
+
+func TestNodesShareKeysAndSettings(t *testing.T) {
+	c := newCluster(t)
+	nodes := c.nodes(2)
+	made := nodes[0].mustCall("api/keys/Generate", `{"description":"shared","scopes":["helloworld"]}`)
+	secret, _ := made["api_key"].(string)
+	id, _ := made["api_key_id"].(string)
+	if secret == "" {
+		t.Fatalf("generated %v", made)
+	}
+	works := func(n *ingress) bool {
+		status, _ := n.call(secret, "helloworld/Call", `{"name":"x"}`)
+		return status == http.StatusOK
+	}
+	for _, n := range nodes {
+		if !works(n) {
+			t.Error("the key does not work on every node")
+		}
+	}
+	nodes[1].mustCall("api/keys/Revoke", fmt.Sprintf(`{"id":%q}`, id))
+	for _, n := range nodes {
+		n.await("the key to be refused", func() bool { return !works(n) })
+	}
+	// A setting that is stored by one is in force on all.
+	_, stderr, code := nodes[0].run(nil, "config", "set", "apps-domain", "apps.example")
+	if code != 0 {
+		t.Fatal(stderr)
+	}
+	nodes[0].mustCall("app/Run", fmt.Sprintf(`{"name":"hello","backend":%q}`, named(t, "hello")))
+	for _, n := range nodes {
+		n.await("the new domain", func() bool { return n.get("http://hello.apps.example/").body == "hello" })
+		n.awaitStatus("http://hello.app.localhost/", http.StatusNotFound)
+	}
+}
+
+// Of nodes that start together on an empty database one makes the schema, and one the
+// key.
+func TestManyNodesStartAtOnce(t *testing.T) {
+	c := newCluster(t)
+	nodes := make([]*ingress, 5)
+	for n := range nodes {
+		nodes[n] = launch(t, shortTempDir(t), append(c.env(), "INGRESS_BOOTSTRAP_KEY="))
+	}
+	var keys []string
+	for _, n := range nodes {
+		n.started()
+		if content, err := os.ReadFile(filepath.Join(n.dir, "bootstrap.key")); err == nil {
+			keys = append(keys, strings.TrimSpace(string(content)))
+		}
+	}
+	if len(keys) != 1 {
+		t.Fatalf("%d nodes keep a bootstrap key, want 1", len(keys))
+	}
+	for _, n := range nodes {
+		if status, answer := n.call(keys[0], "helloworld/Call", `{"name":"x"}`); status != http.StatusOK {
+			t.Errorf("the key on one of the nodes: %d %v", status, answer)
+		}
+	}
+	// It stays when one that has none starts again, and the one that has it.
+	for _, n := range nodes[:2] {
+		n.stop()
+		again := launch(t, n.dir, append(c.env(), "INGRESS_BOOTSTRAP_KEY=")).started()
+		if status, answer := again.call(keys[0], "helloworld/Call", `{"name":"x"}`); status != http.StatusOK {
+			t.Errorf("the key after a start: %d %v", status, answer)
+		}
+	}
+}
+
+func TestANodeOfSeveralRunsNoCode(t *testing.T) {
+	n := newCluster(t).node()
+	for path, body := range map[string]string{
+		"app/Run":         `{"name":"hello","repo":"https://example.com/a/b"}`,
+		"function/Deploy": `{"name":"hello","source":"x","runtime":"nodejs"}`,
+	} {
+		status, answer := n.call(bootstrapKey, path, body)
+		detail, _ := answer["detail"].(string)
+		if status != http.StatusBadRequest || !strings.Contains(detail, "one of several") || !strings.Contains(detail, "--backend") {
+			t.Errorf("%s: %d %v", path, status, answer)
+		}
+	}
+	if _, answer := n.call(bootstrapKey, "function/Runtimes", `{}`); fmt.Sprint(answer["runtimes"]) != "[]" {
+		t.Errorf("the languages are %v", answer)
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "index.html"), []byte("hello"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, stderr, code := n.run(nil, "app", "run", "hello", "--dir", dir); code == 0 || !strings.Contains(stderr, "one of several") {
+		t.Errorf("a folder: %d %s", code, stderr)
+	}
+	// A registered backend has all that its settings say.
+	n.mustCall("app/Run", fmt.Sprintf(`{"name":"hello","backend":%q,"env_vars":{"A":"b"}}`, named(t, "hello")))
+	if a := n.get("http://hello.app.localhost/"); a.body != "hello" {
+		t.Errorf("the app: %d %s", a.status, a.body)
+	}
+}
+
+// fault is something that happens to the database, and its end.
+type fault struct {
+	name     string
+	down, up func() error
+}
+
+func (c *cluster) faults() []fault {
+	restart := func() error { return c.server.Start(context.Background()) }
+	return []fault{
+		{"stopped", c.server.Stop, restart},
+		{"killed", c.server.Kill, restart},
+		{"paused", c.server.Pause, c.server.Resume},
+	}
+}
+
+// What is known keeps working while the database is away; what cannot be known is
+// said to be; writes are refused; and afterwards all is as it should be.
+func TestTheDatabaseGoesAwayAndComesBack(t *testing.T) {
+	c := newCluster(t)
+	nodes := c.nodes(2)
+	one, two := nodes[0], nodes[1]
+	link := one.shortened("https://example.com/")
+	one.mustCall("app/Run", fmt.Sprintf(`{"name":"hello","backend":%q}`, named(t, "hello")))
+	for _, f := range c.faults() {
+		t.Run(f.name, func(t *testing.T) {
+			for _, n := range nodes { // so that each knows them
+				n.awaitStatus("http://localhost/u/"+link, http.StatusFound)
+				n.awaitStatus("http://hello.app.localhost/", http.StatusOK)
+				n.mustCall("helloworld/Call", `{"name":"x"}`)
+			}
+			if err := f.down(); err != nil {
+				t.Fatal(err)
+			}
+			for _, n := range nodes {
+				n.await("the node to be degraded", func() bool { return strings.Contains(n.adminGet("/readyz"), "degraded") })
+				if a := n.get("http://localhost/u/" + link); a.status != http.StatusFound {
+					t.Errorf("a known link: %d", a.status)
+				}
+				if a := n.get("http://hello.app.localhost/"); a.body != "hello" {
+					t.Errorf("a known app: %d %s", a.status, a.body)
+				}
+				n.mustCall("helloworld/Call", `{"name":"x"}`) // a known key
+				for unknown, route := range map[string]string{"http://localhost/u/unknown": "link", "http://unknown.app.localhost/": "app"} {
+					if a := n.get(unknown); a.status != http.StatusServiceUnavailable || a.header.Get("X-Ingress-Error") != "platform_down" {
+						t.Errorf("an unknown %s: %d %v", route, a.status, a.header)
+					}
+				}
+				status, answer := n.call(bootstrapKey, "url/Shorten", `{"destinationURL":"https://example.com/lost"}`)
+				if detail, _ := answer["detail"].(string); status != http.StatusServiceUnavailable || !strings.Contains(detail, "database") {
+					t.Errorf("a write: %d %v", status, answer)
+				}
+			}
+			if err := f.up(); err != nil {
+				t.Fatal(err)
+			}
+			for _, n := range nodes {
+				n.await("the node to be ready", func() bool { return n.adminGet("/readyz") == "ready\n" })
+			}
+			later := one.shortened("https://example.com/later")
+			if a := two.get("http://localhost/u/" + later); a.status != http.StatusFound {
+				t.Errorf("a link made afterwards: %d", a.status)
+			}
+		})
+	}
+	if text := fmt.Sprint(one.mustCall("url/List", `{}`)); strings.Contains(text, "lost") {
+		t.Errorf("what was refused is there: %s", text)
+	}
+	for _, n := range nodes {
+		n.wantCleanLog()
+	}
+}
+
+// Hits of the time in which the database was away are written afterwards.
+func TestHitsOutliveAnOutage(t *testing.T) {
+	c := newCluster(t)
+	nodes := c.nodes(2)
+	link := nodes[0].shortened("https://example.com/")
+	for _, n := range nodes {
+		n.awaitStatus("http://localhost/u/"+link, http.StatusFound)
+	}
+	if err := c.server.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	const each = 50
+	for range each {
+		for _, n := range nodes {
+			if a := n.get("http://localhost/u/" + link); a.status != http.StatusFound {
+				t.Fatalf("a known link: %d", a.status)
+			}
+		}
+	}
+	if err := c.server.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	const want = 2 + 2*each
+	nodes[0].await("all hits", func() bool {
+		status, answer := nodes[0].call(bootstrapKey, "url/List", fmt.Sprintf(`{"shortURL":"http://localhost/u/%s"}`, link))
+		pairs, _ := answer["urlPairs"].([]any)
+		if status != http.StatusOK || len(pairs) != 1 {
+			return false
+		}
+		hits := fmt.Sprint(pairs[0].(map[string]any)["hitCount"])
+		if n, _ := strconv.Atoi(hits); n > want {
+			t.Fatalf("%s hits, and there were %d", hits, want)
+		}
+		return hits == strconv.Itoa(want)
+	})
+}
+
+// A key that may have been revoked meanwhile is believed for so long and no longer.
+func TestKeysAreBelievedForAWhileWithoutTheDatabase(t *testing.T) {
+	c := newCluster(t)
+	n := c.node("--auth-max-stale", "5s")
+	link := n.shortened("https://example.com/")
+	n.awaitStatus("http://localhost/u/"+link, http.StatusFound)
+	if err := c.server.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	n.await("the node to be degraded", func() bool { return strings.Contains(n.adminGet("/readyz"), "degraded") })
+	n.await("the key not to be believed", func() bool {
+		status, answer := n.call(bootstrapKey, "helloworld/Call", `{"name":"x"}`)
+		if status != http.StatusOK && status != http.StatusServiceUnavailable {
+			t.Fatalf("got %d %v", status, answer)
+		}
+		return status == http.StatusServiceUnavailable
+	})
+	if a := n.get("http://localhost/u/" + link); a.status != http.StatusFound {
+		t.Errorf("a known link: %d", a.status)
+	}
+	if err := c.server.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	n.await("the key to be believed again", func() bool {
+		status, _ := n.call(bootstrapKey, "helloworld/Call", `{"name":"x"}`)
+		return status == http.StatusOK
+	})
+}
+
+// What a node acknowledged is there when it is killed, and nothing is given twice.
+func TestNothingAcknowledgedIsLostWhenANodeIsKilled(t *testing.T) {
+	c := newCluster(t)
+	nodes := c.nodes(2)
+	var mu sync.Mutex
+	made := map[string]string{} // by id
+	var writers sync.WaitGroup
+	half := make(chan struct{})
+	var reached sync.Once
+	for w := range 4 {
+		writers.Go(func() {
+			client := nodes[w%2].client()
+			for k := range 100 {
+				destination := fmt.Sprintf("https://example.com/%d/%d", w, k)
+				id, err := shortenWith(client, destination)
+				if err != nil {
+					return // it was killed
+				}
+				mu.Lock()
+				if before, twice := made[id]; twice {
+					t.Errorf("the id %s leads to %s and to %s", id, before, destination)
+				}
+				made[id] = destination
+				if len(made) == 100 {
+					reached.Do(func() { close(half) })
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	<-half
+	nodes[0].kill()
+	writers.Wait()
+	again := startIngressIn(t, nodes[0].dir, c.env())
+	for id, destination := range made {
+		for _, n := range []*ingress{nodes[1], again} {
+			if a := n.get("http://localhost/u/" + id); a.header.Get("Location") != destination {
+				t.Errorf("%s leads to %q, want %q", id, a.header.Get("Location"), destination)
+			}
+		}
+	}
+}
+
+// shortenWith makes a link, unless the node goes away.
+func shortenWith(client *http.Client, destination string) (id string, err error) {
+	req, err := http.NewRequest(http.MethodPost, "http://localhost/v1/url/Shorten", strings.NewReader(fmt.Sprintf(`{"destinationURL":%q}`, destination)))
+	if err != nil {
+		return "", err
+	}
+	req.Header.Set("Authorization", "Bearer "+bootstrapKey)
+	res, err := client.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer res.Body.Close()
+	var answer struct{ ShortURL string }
+	if err := json.NewDecoder(res.Body).Decode(&answer); err != nil || res.StatusCode != http.StatusOK {
+		return "", fmt.Errorf("%d, %w", res.StatusCode, err)
+	}
+	u, err := url.Parse(answer.ShortURL)
+	if err != nil {
+		return "", err
+	}
+	return strings.TrimPrefix(u.Path, "/u/"), nil
+}

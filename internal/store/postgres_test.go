@@ -1,0 +1,332 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/m3o/ingress/internal/store"
+	"github.com/m3o/ingress/internal/store/storetest"
+)
+
+func openPostgres(ctx context.Context, url, password string) (*store.DB, error) {
+	return store.OpenPostgres(ctx, store.PostgresOptions{URL: url, Password: password, Log: discard})
+}
+
+// run runs statements on a database as an operator would.
+func run(t *testing.T, url string, statements ...string) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	for _, s := range statements {
+		if _, err := conn.Exec(t.Context(), s); err != nil {
+			t.Fatalf("%s: %v", s, err)
+		}
+	}
+}
+
+// with returns a URL with some of it changed.
+func with(t *testing.T, raw string, change func(*url.URL)) string {
+	t.Helper()
+	u, err := url.Parse(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	change(u)
+	return u.String()
+}
+
+func TestADatabaseThatCannotBeUsedIsSaidInOneLine(t *testing.T) {
+	server := storetest.StartPostgres(t)
+	fresh := func(t *testing.T) string { return server.CreateDatabase(t) }
+	nobody, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed := nobody.Addr().String()
+	if err := nobody.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		name string
+		url  func(t *testing.T) string
+		says []string
+	}{
+		{"no URL", func(*testing.T) string { return "hunter2" }, []string{"postgres://user@host"}},
+		{"another scheme", func(*testing.T) string { return "mysql://u:hunter2@localhost/x" }, []string{"postgres://user@host"}},
+		{"no database", func(*testing.T) string { return "postgres://u:hunter2@localhost" }, []string{"names no database"}},
+		{"a broken parameter", func(*testing.T) string { return "postgres://u:hunter2@localhost/x?sslmode=perhaps" }, []string{"sslmode"}},
+		{"a port that is none", func(*testing.T) string { return "postgres://u:hunter2@localhost:99999/x" }, []string{"port"}},
+		{"nobody listens", func(*testing.T) string { return "postgres://u:hunter2@" + closed + "/x" }, []string{"cannot be reached", closed}},
+		{"no such database", func(t *testing.T) string {
+			return with(t, fresh(t), func(u *url.URL) { u.Path, u.User = "/nowhere", url.UserPassword("tests", "hunter2") })
+		}, []string{"no such database", "nowhere", "createdb"}},
+		{"no such user", func(t *testing.T) string {
+			return with(t, fresh(t), func(u *url.URL) { u.User = url.UserPassword("stranger", "hunter2") })
+		}, []string{"does not let us in", "stranger"}},
+		{"no writes", func(t *testing.T) string {
+			u := fresh(t)
+			run(t, u, "ALTER DATABASE "+nameIn(t, u)+" SET default_transaction_read_only = on")
+			return u
+		}, []string{"takes no writes", "target_session_attrs"}},
+		{"another encoding", func(t *testing.T) string {
+			u := fresh(t)
+			run(t, u, "CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+			return with(t, u, func(u *url.URL) { u.Path = "/latin" })
+		}, []string{"LATIN1", "UTF8"}},
+		{"no right to make tables", func(t *testing.T) string {
+			u := fresh(t)
+			run(t, u, "CREATE ROLE guest LOGIN", "REVOKE CREATE ON SCHEMA public FROM public")
+			return with(t, u, func(u *url.URL) { u.User = url.UserPassword("guest", "hunter2") })
+		}, []string{"permission denied"}},
+		{"a newer release", func(t *testing.T) string {
+			u := fresh(t)
+			storetest.OpenURL(t, u)
+			run(t, u, "INSERT INTO goose_db_version (version_id, is_applied) VALUES (99999, true)")
+			return u
+		}, []string{"newer release", "99999"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			u := test.url(t)
+			db, err := openPostgres(t.Context(), u, "")
+			if err == nil {
+				db.Close()
+				t.Fatal("it opened")
+			}
+			for _, want := range test.says {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("%q is not in: %v", want, err)
+				}
+			}
+			if text := err.Error(); strings.Contains(text, "hunter2") || strings.Contains(text, "\n") {
+				t.Errorf("it shows a password, or has several lines: %q", text)
+			}
+		})
+	}
+}
+
+// nameIn is the database that a URL names.
+func nameIn(t *testing.T, raw string) string {
+	t.Helper()
+	u, err := url.Parse(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimPrefix(u.Path, "/")
+}
+
+func TestPasswordsAreNeverShown(t *testing.T) {
+	for raw, want := range map[string]string{
+		"postgres://u:hunter2@h/d":                         "postgres://u:xxxxx@h/d",
+		"postgres://u@h/d?password=hunter2":                "postgres://u@h/d?password=xxxxx",
+		"postgres://u@h/d?sslpassword=hunter2&sslmode=off": "postgres://u@h/d?sslmode=off&sslpassword=xxxxx",
+		"postgres://u@h/d":                                 "postgres://u@h/d",
+		"postgres://u:hunter2@h:bad/d":                     "(a URL that cannot be read)",
+	} {
+		if got := store.RedactDatabase(raw); got != want {
+			t.Errorf("%s is shown as %s, want %s", raw, got, want)
+		}
+	}
+}
+
+// A server that takes connections and says nothing does not hold a start for ever.
+func TestASilentServerEndsTheStart(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close() // connections wait in its queue
+	_, err = openPostgres(t.Context(), "postgres://u@"+silent.Addr().String()+"/d?connect_timeout=1&sslmode=disable", "")
+	if err == nil || !strings.Contains(err.Error(), "cannot be reached") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestManyNodesBringTheSchemaUpToDateAtOnce(t *testing.T) {
+	u := storetest.StartPostgres(t).CreateDatabase(t)
+	var opening sync.WaitGroup
+	for n := range 10 {
+		opening.Go(func() {
+			db, err := openPostgres(t.Context(), u, "")
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if err := db.SetSetting(t.Context(), fmt.Sprint("node", n), ""); err != nil {
+				t.Error(err)
+			}
+			if err := db.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	opening.Wait()
+	if settings, err := storetest.OpenURL(t, u).Settings(t.Context()); err != nil || len(settings) != 10 {
+		t.Errorf("found %v, %v", settings, err)
+	}
+}
+
+// Many writers on several nodes read and write the same row: none of it is lost.
+func TestTransactionsThatMeetAllCount(t *testing.T) {
+	u := storetest.StartPostgres(t).CreateDatabase(t)
+	const nodes, each = 3, 20
+	var attempts atomic.Int64
+	var writers sync.WaitGroup
+	for range nodes {
+		db := storetest.OpenURL(t, u)
+		for range 3 {
+			writers.Go(func() {
+				for range each {
+					err := db.Write(t.Context(), func(tx *store.Tx) error {
+						attempts.Add(1)
+						return addOne(t.Context(), tx)
+					})
+					if err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+	}
+	writers.Wait()
+	settings, err := storetest.OpenURL(t, u).Settings(t.Context())
+	if want := fmt.Sprint(nodes * 3 * each); err != nil || settings["count"] != want {
+		t.Errorf("counted %s, %v, want %s", settings["count"], err, want)
+	}
+	t.Logf("%d attempts for %d transactions", attempts.Load(), nodes*3*each)
+}
+
+// addOne reads a number and writes the next one, as two statements.
+func addOne(ctx context.Context, tx *store.Tx) error {
+	var n int
+	var text string
+	err := tx.QueryRowContext(ctx, "SELECT value FROM settings WHERE name = 'count'").Scan(&text)
+	if err != nil && !store.IsNoRows(err) {
+		return err
+	}
+	if _, err := fmt.Sscan(text, &n); text != "" && err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `
+		INSERT INTO settings (name, value, updated) VALUES ('count', $1, 0)
+		ON CONFLICT (name) DO UPDATE SET value = excluded.value`, fmt.Sprint(n+1))
+	return err
+}
+
+// A connection that is cut before the commit costs nothing but another attempt.
+func TestALostConnectionBeforeTheCommitIsMadeUpFor(t *testing.T) {
+	u := storetest.StartPostgres(t).CreateDatabase(t)
+	db := storetest.OpenURL(t, u)
+	attempts := 0
+	err := db.Write(t.Context(), func(tx *store.Tx) error {
+		attempts++
+		if err := insert(tx, "a"); err != nil {
+			return err
+		}
+		if attempts == 1 {
+			run(t, u, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'm3o-ingress'")
+		}
+		return insert(tx, "b")
+	})
+	if err != nil || attempts != 2 {
+		t.Errorf("%d attempts, %v", attempts, err)
+	}
+	if settings, err := db.Settings(t.Context()); err != nil || len(settings) != 2 {
+		t.Errorf("found %v, %v", settings, err)
+	}
+}
+
+// When nobody can know whether a commit was done, it is not tried again, and said.
+func TestACommitWithoutAnAnswerIsSaidToBeUnsure(t *testing.T) {
+	server := storetest.StartPostgres(t)
+	db := storetest.OpenURL(t, server.CreateDatabase(t))
+	attempts := 0
+	err := db.Write(t.Context(), func(tx *store.Tx) error {
+		attempts++
+		if err := insert(tx, "a"); err != nil {
+			return err
+		}
+		return server.Pause()
+	})
+	if err := server.Resume(); err != nil {
+		t.Fatal(err)
+	}
+	var down *store.UnavailableError
+	if !errors.As(err, &down) || !strings.Contains(down.Unavailable(), "look whether it was done") || attempts != 1 {
+		t.Errorf("%d attempts, %v", attempts, err)
+	}
+}
+
+func TestALockThatIsHeldTooLongIsSaid(t *testing.T) {
+	u := storetest.StartPostgres(t).CreateDatabase(t)
+	db := storetest.OpenURL(t, u)
+	if err := db.SetSetting(t.Context(), "a", "b"); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := pgx.Connect(t.Context(), u)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	if _, err := conn.Exec(t.Context(), "BEGIN; UPDATE settings SET value = 'c'"); err != nil {
+		t.Fatal(err)
+	}
+	err = db.SetSetting(t.Context(), "a", "d")
+	var down *store.UnavailableError
+	if !errors.As(err, &down) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := conn.Exec(t.Context(), "ROLLBACK"); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.SetSetting(t.Context(), "a", "d"); err != nil {
+		t.Errorf("afterwards: %v", err)
+	}
+}
+
+func TestNodesAgreeOnTheSecretKey(t *testing.T) {
+	u := storetest.StartPostgres(t).CreateDatabase(t)
+	db := storetest.OpenURL(t, u)
+	const first, second = "aa", "bb"
+	sealer := func(keys ...string) *store.Sealer {
+		var text string
+		for _, k := range keys {
+			text += strings.Repeat(k, 32) + " "
+		}
+		s, err := store.OpenSealer("", text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	for _, step := range []struct {
+		name   string
+		keys   []string
+		agrees bool
+	}{
+		{"the first to come", []string{first}, true},
+		{"another with the same", []string{first}, true},
+		{"one with another", []string{second}, false},
+		{"one that has a newer one, too", []string{second, first}, true},
+		{"one that has not heard of it", []string{first}, false},
+		{"one that has the newer one alone", []string{second}, true},
+	} {
+		if err := db.AgreeOnSecret(t.Context(), sealer(step.keys...)); errors.Is(err, store.ErrOtherSecret) == step.agrees || (err == nil) != step.agrees {
+			t.Errorf("%s: %v", step.name, err)
+		}
+	}
+	if err := storetest.Open(t).AgreeOnSecret(t.Context(), sealer(second)); err != nil {
+		t.Errorf("on one machine: %v", err)
+	}
+}
