@@ -2,10 +2,13 @@ package link
 
 import (
 	"context"
+	"crypto/rand"
 	"maps"
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/m3o/ingress/internal/store"
 )
 
 // maxPending is for how many links hits are counted in memory. They are written
@@ -23,6 +26,10 @@ const hitBatch = 500
 // so counts none twice and misses none.
 type hits struct {
 	moving sync.RWMutex
+	// unsure is a batch of pending ones that may be in the database, under a receipt.
+	// Until that is known they count as pending.
+	unsure  map[string]int64
+	receipt string
 
 	mu      sync.Mutex // held for moments only, so that add never waits long
 	pending map[string]int64
@@ -105,15 +112,31 @@ func (s *Service) Flush(ctx context.Context) error {
 func (s *Service) flushBatch(ctx context.Context, ids []string) error {
 	s.hits.moving.Lock()
 	defer s.hits.moving.Unlock()
+	if err := s.hits.settle(ctx, s.links); err != nil {
+		return err
+	}
 	batch := map[string]int64{}
 	for _, id := range ids {
 		if n := s.hits.of(id); n > 0 { // another flush may have been faster
 			batch[id] = n
 		}
 	}
-	if err := s.links.addHits(ctx, batch); err != nil {
-		return err
+	s.hits.unsure, s.hits.receipt = batch, rand.Text()
+	return s.hits.settle(ctx, s.links)
+}
+
+// settle writes the batch that is on its way: for the first time, or again when it is
+// not known whether it has arrived. moving is held.
+func (h *hits) settle(ctx context.Context, links repository) error {
+	if len(h.unsure) == 0 {
+		return nil
 	}
-	s.hits.written(batch)
-	return nil
+	err := links.addHits(ctx, h.receipt, h.unsure)
+	if err == nil {
+		h.written(h.unsure)
+	}
+	if !store.IsUnsure(err) {
+		h.unsure = nil
+	}
+	return err
 }

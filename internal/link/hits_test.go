@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/m3o/ingress/internal/store"
+	"github.com/m3o/ingress/internal/store/storetest"
 	urlpb "github.com/m3o/ingress/proto/url"
 )
 
@@ -107,6 +108,36 @@ func TestAFailedFlushLosesNothing(t *testing.T) {
 	}
 	if n := hitsOf(t, newService(w.db, w.clock), "alice", "a"); n != 3 {
 		t.Errorf("%d hits are written, want 3", n)
+	}
+}
+
+// Whether a flush was done can be unknown. It counts once all the same.
+func TestAFlushWithoutAnAnswerCountsOnce(t *testing.T) {
+	server := storetest.StartPostgres(t)
+	proxy := server.NewProxy(t)
+	w := newService(storetest.OpenURL(t, proxy.Through(t, server.CreateDatabase(t))), newWorld(t).clock)
+	mustCreate(t, w, "alice", "a")
+	const rounds = 3
+	for _, lose := range []func(){proxy.LoseCommit, proxy.LoseAnswer} {
+		for range rounds {
+			w.Hit("a")
+			lose()
+			if err := w.Flush(t.Context()); !store.IsUnsure(err) {
+				t.Fatalf("the flush: %v", err)
+			}
+			w.Hit("a")
+		}
+	}
+	for range 2 { // the first settles what is unsure and the rest, the second has nothing to do
+		if err := w.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := hitsOf(t, w, "alice", "a"); n != 4*rounds {
+		t.Errorf("%d hits, want %d", n, 4*rounds)
+	}
+	if left := w.hits.snapshot(); len(left) != 0 {
+		t.Errorf("left in memory: %v", left)
 	}
 }
 

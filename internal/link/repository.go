@@ -164,9 +164,10 @@ func (r repository) delete(ctx context.Context, tenant, id string, now time.Time
 // errNotThere never leaves delete.
 var errNotThere = errors.New("the link is not there")
 
-// addHits adds to the hits of links; those that are gone are skipped.
-func (r repository) addHits(ctx context.Context, hits map[string]int64) error {
-	return r.db.Write(ctx, func(tx *store.Tx) error {
+// addHits adds to the hits of links; those that are gone are skipped. Tried again with
+// the same receipt they are added once.
+func (r repository) addHits(ctx context.Context, receipt string, hits map[string]int64) error {
+	return r.db.WriteOnce(ctx, receipt, func(tx *store.Tx) error {
 		// In order, for the reason given in delete.
 		for _, id := range slices.Sorted(maps.Keys(hits)) {
 			_, err := exec(ctx, tx, "UPDATE links SET hits = hits + $1 WHERE id = $2 AND deleted = 0", hits[id], id)

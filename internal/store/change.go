@@ -82,10 +82,15 @@ func (db *DB) publish(changes []Change) {
 	}
 }
 
-// PruneChanges removes rows of the change log that nobody can still need.
+// PruneChanges removes rows of the change log, and receipts, that nobody can still
+// need.
 func (db *DB) PruneChanges(ctx context.Context) error {
+	before := time.Now().Add(-keepChanges).UnixNano()
 	return db.Write(ctx, func(tx *Tx) error {
-		_, err := tx.ExecContext(ctx, "DELETE FROM changes WHERE at < $1", time.Now().Add(-keepChanges).UnixNano())
+		_, err := tx.ExecContext(ctx, "DELETE FROM changes WHERE at < $1", before)
+		if err == nil && db.Shared() {
+			_, err = tx.ExecContext(ctx, "DELETE FROM receipts WHERE at < $1", before)
+		}
 		return err
 	})
 }

@@ -20,6 +20,9 @@ import (
 type UnavailableError struct {
 	// Detail is fit for callers.
 	Detail string
+	// Unsure says that a transaction may have been committed all the same: the answer
+	// did not come.
+	Unsure bool
 	// Cause is the engine's own error.
 	Cause error
 }
@@ -40,30 +43,46 @@ func classify(err error) error {
 	if err == nil || errors.As(err, &known) {
 		return err
 	}
+	if unsure(err) {
+		return &UnavailableError{"the database went away; look whether it was done before you try again", true, err}
+	}
 	if detail := unavailable(err); detail != "" {
-		return &UnavailableError{detail, err}
+		return &UnavailableError{detail, false, err}
 	}
 	return err
 }
 
+// IsUnsure reports whether err says that a transaction may have been committed, or may
+// not.
+func IsUnsure(err error) bool {
+	known, ok := errors.AsType[*UnavailableError](err)
+	return ok && known.Unsure
+}
+
+// unsure reports whether nobody but the server knows what became of a commit. With
+// SQLite there is no other.
+func unsure(err error) bool {
+	if _, ok := errors.AsType[*commitError](err); !ok {
+		return false
+	}
+	if server, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return endedByServer(server)
+	}
+	return isAway(err)
+}
+
 // unavailable returns what keeps the engine from its work, or "".
 func unavailable(err error) string {
-	var file *sqlite.Error
-	if errors.As(err, &file) {
+	if file, ok := errors.AsType[*sqlite.Error](err); ok {
 		return sqliteUnavailable(file)
 	}
-	var commit *commitError
-	unsure := errors.As(err, &commit)
-	var server *pgconn.PgError
-	switch isServer := errors.As(err, &server); {
-	case isServer && !(unsure && endedByServer(server)):
+	if server, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return postgresUnavailable(server)
-	case !isServer && !isAway(err):
-		return ""
-	case unsure:
-		return "the database went away; look whether it was done before you try again"
 	}
-	return unreachable
+	if isAway(err) {
+		return unreachable
+	}
+	return ""
 }
 
 const unreachable = "the database cannot be reached; nothing was written"
@@ -151,14 +170,14 @@ func isBroken(err error) bool {
 // mayTryAgain reports whether a transaction certainly left nothing behind and might
 // go through when it is run once more.
 func mayTryAgain(err error) bool {
-	var commit *commitError
-	unsure := errors.As(err, &commit)
-	var server *pgconn.PgError
-	if errors.As(err, &server) {
-		return server.Code == pgSerializationFailure || server.Code == pgDeadlock || endedByServer(server) && !unsure
+	if unsure(err) {
+		return false
 	}
-	var connect *pgconn.ConnectError
-	return !unsure && !errors.As(err, &connect) && (errors.Is(err, driver.ErrBadConn) || isBroken(err))
+	if server, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return server.Code == pgSerializationFailure || server.Code == pgDeadlock || endedByServer(server)
+	}
+	_, connecting := errors.AsType[*pgconn.ConnectError](err)
+	return !connecting && (errors.Is(err, driver.ErrBadConn) || isBroken(err))
 }
 
 // IsConflict reports whether err says that a row with the same unique value is

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
@@ -247,24 +248,61 @@ func TestALostConnectionBeforeTheCommitIsMadeUpFor(t *testing.T) {
 	}
 }
 
-// When nobody can know whether a commit was done, it is not tried again, and said.
+// A commit that did not reach the server, and one whose answer was lost, look alike:
+// neither is tried again, and both are said to be unsure.
 func TestACommitWithoutAnAnswerIsSaidToBeUnsure(t *testing.T) {
 	server := storetest.StartPostgres(t)
-	db := storetest.OpenURL(t, server.CreateDatabase(t))
-	attempts := 0
-	err := db.Write(t.Context(), func(tx *store.Tx) error {
-		attempts++
-		if err := insert(tx, "a"); err != nil {
-			return err
-		}
-		return server.Pause()
-	})
-	if err := server.Resume(); err != nil {
-		t.Fatal(err)
+	u := server.CreateDatabase(t)
+	proxy := server.NewProxy(t)
+	db := storetest.OpenURL(t, proxy.Through(t, u))
+	for name, lose := range map[string]func(){"unasked": proxy.LoseCommit, "unanswered": proxy.LoseAnswer, "silent": func() {}} {
+		t.Run(name, func(t *testing.T) {
+			attempts := 0
+			lose()
+			err := db.Write(t.Context(), func(tx *store.Tx) error {
+				attempts++
+				if name == "silent" {
+					defer proxy.Stall()
+				}
+				return insert(tx, name)
+			})
+			proxy.Heal()
+			if !store.IsUnsure(err) || !strings.Contains(err.Error(), "look whether it was done") || attempts != 1 {
+				t.Errorf("%d attempts, %v", attempts, err)
+			}
+		})
 	}
-	var down *store.UnavailableError
-	if !errors.As(err, &down) || !strings.Contains(down.Unavailable(), "look whether it was done") || attempts != 1 {
-		t.Errorf("%d attempts, %v", attempts, err)
+	settings, err := db.Settings(t.Context())
+	if _, done := settings["unanswered"]; err != nil || !done {
+		t.Errorf("what was done is not there: %v, %v", settings, err)
+	}
+	if _, done := settings["unasked"]; done {
+		t.Error("what the server never heard of is there")
+	}
+}
+
+// With a receipt it can be tried again, and is done once.
+func TestWhatHasAReceiptIsDoneOnce(t *testing.T) {
+	server := storetest.StartPostgres(t)
+	proxy := server.NewProxy(t)
+	db := storetest.OpenURL(t, proxy.Through(t, server.CreateDatabase(t)))
+	for _, lose := range []func(){proxy.LoseCommit, proxy.LoseAnswer, proxy.LoseAnswer, func() {}} {
+		lose()
+		receipt := rand.Text()
+		tries := 0
+		for {
+			tries++
+			err := db.WriteOnce(t.Context(), receipt, func(tx *store.Tx) error { return addOne(t.Context(), tx) })
+			if err == nil {
+				break
+			}
+			if !store.IsUnsure(err) || tries > 2 {
+				t.Fatal(err)
+			}
+		}
+	}
+	if settings, err := db.Settings(t.Context()); err != nil || settings["count"] != "4" {
+		t.Errorf("counted %v, %v", settings, err)
 	}
 }
 

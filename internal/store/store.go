@@ -224,6 +224,25 @@ func (db *DB) Write(ctx context.Context, f func(tx *Tx) error) error {
 	}
 }
 
+// WriteOnce is Write for what must not be done twice although whoever asks for it may
+// try again, because it is unsure (IsUnsure) whether it was done: with a receipt that was
+// given before it does nothing. Receipts are random texts, remembered for a day.
+func (db *DB) WriteOnce(ctx context.Context, receipt string, f func(tx *Tx) error) error {
+	if !db.Shared() { // SQLite always says what became of a commit
+		return db.Write(ctx, f)
+	}
+	return db.Write(ctx, func(tx *Tx) error {
+		result, err := tx.ExecContext(ctx, "INSERT INTO receipts (id, at) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING", receipt, time.Now().UnixNano())
+		if err != nil {
+			return fmt.Errorf("give a receipt: %w", err)
+		}
+		if fresh, err := result.RowsAffected(); err != nil || fresh == 0 {
+			return err
+		}
+		return f(tx)
+	})
+}
+
 // SimulateConflicts has every transaction that writes lose once when it is otherwise
 // done, and run again. It is for tests of what is given to Write, on either engine, and
 // called before there is any.

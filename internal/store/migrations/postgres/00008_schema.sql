@@ -23,6 +23,13 @@ CREATE TABLE cluster (
     value TEXT COLLATE "C" NOT NULL
 );
 
+-- What must be written once, whoever tries again (WriteOnce).
+CREATE TABLE receipts (
+    id TEXT COLLATE "C" PRIMARY KEY,
+    at BIGINT           NOT NULL
+);
+CREATE INDEX receipts_at ON receipts (at);
+
 CREATE TABLE settings (
     name    TEXT COLLATE "C" PRIMARY KEY,
     value   TEXT COLLATE "C" NOT NULL,
