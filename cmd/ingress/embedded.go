@@ -26,6 +26,7 @@ import (
 	"github.com/m3o/ingress/internal/upstream"
 	"github.com/m3o/ingress/internal/user"
 	"github.com/m3o/ingress/internal/workload"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // Names in the data directory.
@@ -112,6 +113,10 @@ func (s *server) openEmbedded(ctx context.Context) error {
 	if err := s.makeServices(ctx, e, sealer); err != nil {
 		return err
 	}
+	s.metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "ingress_link_hits_unwritten",
+		Help: "Visits of short links that are counted in memory and not written yet.",
+	}, func() float64 { return float64(e.links.Unwritten()) }))
 	s.runServices(e)
 	if !db.Shared() {
 		s.warnUnconfined()

@@ -60,6 +60,16 @@ func (h *hits) takeLost() int64 {
 	return lost
 }
 
+// sum returns how many visits are not in the database yet.
+func (h *hits) sum() (n int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, some := range h.pending {
+		n += some
+	}
+	return n
+}
+
 // of returns the visits to a link that are not in the database yet.
 func (h *hits) of(id string) int64 {
 	h.mu.Lock()
@@ -96,6 +106,10 @@ func (h *hits) written(batch map[string]int64) {
 
 // Hit counts one visit to a link. It never waits for the database.
 func (s *Service) Hit(id string) { s.hits.add(id) }
+
+// Unwritten returns how many visits are counted in memory alone. A process that is
+// killed takes them along.
+func (s *Service) Unwritten() int64 { return s.hits.sum() }
 
 // Flush writes the hits counted in memory. What could not be written stays
 // there for the next time.

@@ -66,8 +66,8 @@ func (p *Proxy) Cut() { p.set(func() { p.cut = true; p.endLocked() }) }
 // Stall lets nothing pass, in either direction, until Heal.
 func (p *Proxy) Stall() { p.set(func() { p.stalled = true }) }
 
-// Heal ends a Cut or a Stall.
-func (p *Proxy) Heal() { p.set(func() { p.cut, p.stalled = false, false }) }
+// Heal ends whatever was wrong.
+func (p *Proxy) Heal() { p.set(func() { p.cut, p.stalled, p.commits = false, false, commits }) }
 
 // LoseCommit has the connection end before the next commit reaches the server.
 func (p *Proxy) LoseCommit() { p.set(func() { p.commits = unasked }) }
