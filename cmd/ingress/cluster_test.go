@@ -14,6 +14,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/m3o/ingress/internal/certs/acmetest"
 	"github.com/m3o/ingress/internal/store/storetest"
 )
 
@@ -410,4 +411,39 @@ func shortenWith(client *http.Client, destination string) (id string, err error)
 		return "", err
 	}
 	return strings.TrimPrefix(u.Path, "/u/"), nil
+}
+
+// Whichever node is asked, and whichever the authority visits: for one name there is one
+// order, and all nodes show what came of it.
+func TestNodesObtainACertificateOnce(t *testing.T) {
+	ca := acmetest.New(t, validity)
+	c := newCluster(t)
+	nodes := c.nodes(2, acmeArgs(ca)...)
+	ca.Reach(nodes[1].listen, nodes[1].tlsAddress())
+	nodes[0].mustCall("app/Run", fmt.Sprintf(`{"name":"hello","backend":%q}`, named(t, "hello")))
+	for n, host := range []string{"hello.apps.test", "m3o.test"} {
+		serials := make(chan string, 10)
+		var visitors sync.WaitGroup
+		for v := range cap(serials) {
+			visitors.Go(func() {
+				res, _, err := nodes[v%2].getSecurely(ca.Roots, "https://"+host+"/")
+				if err != nil {
+					t.Errorf("%s: %v", host, err)
+					return
+				}
+				serials <- res.TLS.PeerCertificates[0].SerialNumber.String()
+			})
+		}
+		visitors.Wait()
+		close(serials)
+		different := map[string]bool{}
+		for s := range serials {
+			different[s] = true
+		}
+		if len(different) != 1 || ca.Orders() != n+1 {
+			t.Errorf("%s has %d certificates, and there were %d orders, want %d", host, len(different), ca.Orders(), n+1)
+		}
+		// The other way round for the next one.
+		ca.Reach(nodes[0].listen, nodes[0].tlsAddress())
+	}
 }
