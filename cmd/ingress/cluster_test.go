@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/m3o/ingress/internal/certs/acmetest"
 	"github.com/m3o/ingress/internal/store/storetest"
@@ -345,6 +346,59 @@ func TestKeysAreBelievedForAWhileWithoutTheDatabase(t *testing.T) {
 		status, _ := n.call(bootstrapKey, "helloworld/Call", `{"name":"x"}`)
 		return status == http.StatusOK
 	})
+}
+
+// A session that was read lately can be read while the database is away, unless it ended
+// on any node before.
+func TestSessionsAreBelievedForAWhileWithoutTheDatabase(t *testing.T) {
+	c := newCluster(t)
+	nodes := c.nodes(2)
+	nodes[0].mustCall("user/Create", `{"username":"anna","email":"anna@example.com","password":"correct horse"}`)
+	login := func() string {
+		opened, _ := nodes[0].mustCall("user/Login", `{"username":"anna","password":"correct horse"}`)["session"].(map[string]any)
+		return fmt.Sprintf(`{"session_id":%q}`, opened["id"])
+	}
+	read := func(n *ingress, session string) int {
+		status, _ := n.call(bootstrapKey, "user/ReadSession", session)
+		return status
+	}
+	lasting, ended, unread := login(), login(), login()
+	for _, n := range nodes {
+		for _, session := range []string{lasting, ended} {
+			if status := read(n, session); status != http.StatusOK {
+				t.Fatalf("a session on another node: %d", status)
+			}
+		}
+	}
+	nodes[1].mustCall("user/Logout", ended)
+	over := time.Now()
+	for _, n := range nodes { // who hears of it forgets the account's other sessions, too
+		n.await("a look after the end", func() bool {
+			behind, ok := n.tryFigure("ingress_store_behind_seconds")
+			return ok && time.Now().Add(-time.Duration(behind*float64(time.Second))).After(over)
+		})
+		n.mustCall("user/ReadSession", lasting)
+	}
+	if err := c.server.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range nodes {
+		n.await("the node to be degraded", func() bool { return strings.Contains(n.adminGet("/readyz"), "degraded") })
+		if status := read(n, lasting); status != http.StatusOK {
+			t.Errorf("a session that was read: %d", status)
+		}
+		for name, session := range map[string]string{"one that ended": ended, "one that was never read": unread} {
+			if status := read(n, session); status != http.StatusServiceUnavailable {
+				t.Errorf("%s: %d", name, status)
+			}
+		}
+	}
+	if err := c.server.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range nodes {
+		n.await("the session that ended", func() bool { return read(n, ended) == http.StatusNotFound })
+	}
 }
 
 // What a node acknowledged is there when it is killed, and nothing is given twice.

@@ -35,7 +35,7 @@ type config struct {
 	APITokenFile        string        `env:"INGRESS_API_TOKEN_FILE" type:"path" placeholder:"FILE" help:"File with the token for --api-address, instead of M3O_API_TOKEN."`
 	Database            databaseURL   `env:"INGRESS_DATABASE" placeholder:"URL" help:"Keep everything in PostgreSQL, such as postgres://ingress@db.example.com/ingress, for any number of ingresses (password in INGRESS_DATABASE_PASSWORD). In a file in DATA unless set."`
 	DatabaseConnections int           `default:"16" env:"INGRESS_DATABASE_CONNECTIONS" placeholder:"N" help:"Connections to --database that this process opens, and one more to hear of changes."`
-	AuthMaxStale        time.Duration `default:"5m" env:"INGRESS_AUTH_MAX_STALE" help:"How long keys that were good stay so while --database cannot be reached."`
+	AuthMaxStale        time.Duration `default:"5m" env:"INGRESS_AUTH_MAX_STALE" help:"How long keys and sessions that were good stay so while --database cannot be reached."`
 	BootstrapKeyFile    string        `env:"INGRESS_BOOTSTRAP_KEY_FILE" type:"path" placeholder:"FILE" help:"File with a key that must exist with all scopes, instead of INGRESS_BOOTSTRAP_KEY."`
 
 	SMTPURL  string `name:"smtp-url" env:"INGRESS_SMTP_URL" placeholder:"URL" help:"Mail server, such as smtp://user@mail.example.com:587 (password in INGRESS_SMTP_PASSWORD). Without one, mail is written to DATA/outbox."`

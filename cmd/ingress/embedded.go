@@ -173,6 +173,7 @@ func (s *server) makeServices(ctx context.Context, e *embedded, sealer *store.Se
 		Log:       s.log,
 
 		SessionLife: s.config.SessionLife, VerifyLife: s.config.VerifyLinkLife, MagicLife: s.config.MagicLinkLife,
+		MaxStale: s.config.AuthMaxStale,
 	})
 	e.handler, err = api.NewHandler(api.HandlerConfig{
 		Services: s.serviceTables(e), Auth: e.keys, Limiter: e.keys, Anonymous: publicResolver, Logger: s.log,

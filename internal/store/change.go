@@ -10,8 +10,8 @@ import (
 type Change struct {
 	// Version grows with every change.
 	Version int64
-	// Kind is what changed: "app", "function", "link", "key", "tenant", "setting" or
-	// "domain".
+	// Kind is what changed: "app", "function", "link", "key", "tenant", "setting",
+	// "domain" or "account".
 	Kind string
 	// ID is which one.
 	ID string

@@ -186,7 +186,10 @@ func (r repository) updateAccount(ctx context.Context, tenant, id string, change
 			}
 		}
 		wanted = change.apply(a)
-		return saveAccount(ctx, tx, wanted, now)
+		if err := saveAccount(ctx, tx, wanted, now); err != nil {
+			return err
+		}
+		return r.accountChanged(ctx, tx, tenant, id)
 	})
 	switch {
 	case errors.Is(err, errNotFound):
@@ -256,8 +259,10 @@ func (r repository) deleteAccount(ctx context.Context, tenant, id string) error 
 		if _, err := tx.ExecContext(ctx, "UPDATE verifications SET account = '', email = '' WHERE tenant = $1 AND account = $2", tenant, id); err != nil {
 			return err
 		}
-		_, err := tx.ExecContext(ctx, "DELETE FROM accounts WHERE tenant = $1 AND id = $2", tenant, id)
-		return err
+		if _, err := tx.ExecContext(ctx, "DELETE FROM accounts WHERE tenant = $1 AND id = $2", tenant, id); err != nil {
+			return err
+		}
+		return r.accountChanged(ctx, tx, tenant, id)
 	})
 	if err != nil {
 		return fmt.Errorf("delete an account: %w", err)
@@ -289,7 +294,7 @@ func (r repository) changePassword(ctx context.Context, a account, hash string, 
 		if err := oneRow(result, err); err != nil {
 			return err
 		}
-		return dropAccess(ctx, tx, a.tenant, a.id)
+		return r.dropAccess(ctx, tx, a.tenant, a.id)
 	})
 	if err != nil && !errors.Is(err, errNotFound) {
 		return fmt.Errorf("change a password: %w", err)
@@ -298,8 +303,11 @@ func (r repository) changePassword(ctx context.Context, a account, hash string, 
 }
 
 // dropAccess ends an account's sessions and voids what was mailed to it.
-func dropAccess(ctx context.Context, tx *store.Tx, tenant, id string) error {
+func (r repository) dropAccess(ctx context.Context, tx *store.Tx, tenant, id string) error {
 	if _, err := tx.ExecContext(ctx, "DELETE FROM sessions WHERE tenant = $1 AND account = $2", tenant, id); err != nil {
+		return err
+	}
+	if err := r.accountChanged(ctx, tx, tenant, id); err != nil {
 		return err
 	}
 	return dropMailed(ctx, tx, tenant, id)

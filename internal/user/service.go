@@ -69,6 +69,10 @@ type Config struct {
 	// ten a second.
 	GuessesPerCaller Rate
 
+	// MaxStale is how long sessions that were read lately can be read while the
+	// database cannot be reached, if it is shared with other nodes; 5 minutes.
+	MaxStale time.Duration
+
 	// Now is the clock; time.Now.
 	Now func() time.Time
 }
@@ -83,6 +87,8 @@ type Service struct {
 	now       func() time.Time
 	hasher    *hasher
 	lives     lives
+	known     known
+	maxStale  time.Duration
 
 	mailPerAddress, mailPerCaller       *throttle
 	guessesPerAccount, guessesPerCaller *throttle
@@ -96,7 +102,7 @@ type lives struct {
 // New returns a service. Call Run to have it clean up after itself.
 func New(c Config) *Service {
 	c = c.withDefaults()
-	return &Service{
+	s := &Service{
 		repo:              repository{c.DB},
 		mail:              c.Mail,
 		verifyURL:         c.VerifyURL,
@@ -108,7 +114,10 @@ func New(c Config) *Service {
 		mailPerCaller:     newThrottle(c.MailPerCaller, c.Now),
 		guessesPerAccount: newThrottle(c.GuessesPerAccount, c.Now),
 		guessesPerCaller:  newThrottle(c.GuessesPerCaller, c.Now),
+		maxStale:          c.MaxStale,
 	}
+	s.known.follow(c.DB)
+	return s
 }
 
 func (c Config) withDefaults() Config {
@@ -116,6 +125,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.VerifyLife, 24*time.Hour)
 	setDefault(&c.MagicLife, 10*time.Minute)
 	setDefault(&c.ResetLife, 30*time.Minute)
+	setDefault(&c.MaxStale, 5*time.Minute)
 	setDefault(&c.Password, defaultPasswordCost)
 	setDefault(&c.Hashes, runtime.GOMAXPROCS(0))
 	setDefault(&c.MailPerAddress, Rate{Burst: 5, Every: time.Minute})

@@ -136,7 +136,7 @@ func (s *Service) ReadSession(ctx context.Context, caller api.Caller, req *userp
 	if req.SessionId == "" {
 		return nil, api.BadRequest("user.readsession", "missing session_id")
 	}
-	found, a, err := s.repo.readSession(ctx, caller.Tenant, req.SessionId, s.now())
+	found, a, err := s.session(ctx, caller.Tenant, req.SessionId)
 	if err != nil {
 		return nil, accountError("user.readsession", err)
 	}

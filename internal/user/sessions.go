@@ -49,14 +49,14 @@ func hashSecret(secret string) string {
 // openSession stores a session for an account, or returns errNotFound when the
 // account has gone.
 func (r repository) openSession(ctx context.Context, s session) error {
-	err := r.db.Write(ctx, func(tx *store.Tx) error { return insertSession(ctx, tx, s) })
+	err := r.db.Write(ctx, func(tx *store.Tx) error { return r.insertSession(ctx, tx, s) })
 	if err != nil {
 		return wrapUnlessNotFound("open a session", err)
 	}
 	return nil
 }
 
-func insertSession(ctx context.Context, tx *store.Tx, s session) error {
+func (r repository) insertSession(ctx context.Context, tx *store.Tx, s session) error {
 	result, err := tx.ExecContext(ctx, `
 		INSERT INTO sessions (hash, tenant, account, created, expires)
 		SELECT CAST($1 AS TEXT), tenant, id, CAST($2 AS BIGINT), CAST($3 AS BIGINT)
@@ -65,12 +65,18 @@ func insertSession(ctx context.Context, tx *store.Tx, s session) error {
 	if err := oneRow(result, err); err != nil {
 		return err
 	}
-	_, err = tx.ExecContext(ctx, `
+	result, err = tx.ExecContext(ctx, `
 		DELETE FROM sessions WHERE tenant = $1 AND account = $2 AND hash NOT IN (
 			SELECT hash FROM sessions WHERE tenant = $1 AND account = $2
 			ORDER BY created DESC, hash LIMIT $3)`,
 		s.tenant, s.account, maxSessions)
-	return err
+	if err != nil {
+		return err
+	}
+	if ended, err := result.RowsAffected(); err != nil || ended == 0 {
+		return err
+	}
+	return r.accountChanged(ctx, tx, s.tenant, s.account)
 }
 
 // readSession returns a live session with its account, or errNotFound.
@@ -92,12 +98,35 @@ func (r repository) readSession(ctx context.Context, tenant, id string, now time
 
 // endSession ends a session; ending one that is not there succeeds.
 func (r repository) endSession(ctx context.Context, tenant, id string) error {
-	return r.exec(ctx, "end a session", "DELETE FROM sessions WHERE tenant = $1 AND hash = $2", tenant, hashSecret(id))
+	err := r.db.Write(ctx, func(tx *store.Tx) error {
+		var account string
+		err := tx.QueryRowContext(ctx, "DELETE FROM sessions WHERE tenant = $1 AND hash = $2 RETURNING account", tenant, hashSecret(id)).Scan(&account)
+		if store.IsNoRows(err) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		return r.accountChanged(ctx, tx, tenant, account)
+	})
+	if err != nil {
+		return fmt.Errorf("end a session: %w", err)
+	}
+	return nil
 }
 
 // endSessions ends every session of an account.
 func (r repository) endSessions(ctx context.Context, tenant, account string) error {
-	return r.exec(ctx, "end sessions", "DELETE FROM sessions WHERE tenant = $1 AND account = $2", tenant, account)
+	err := r.db.Write(ctx, func(tx *store.Tx) error {
+		if _, err := tx.ExecContext(ctx, "DELETE FROM sessions WHERE tenant = $1 AND account = $2", tenant, account); err != nil {
+			return err
+		}
+		return r.accountChanged(ctx, tx, tenant, account)
+	})
+	if err != nil {
+		return fmt.Errorf("end sessions: %w", err)
+	}
+	return nil
 }
 
 // exec runs one statement in a transaction of its own.

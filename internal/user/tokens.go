@@ -117,7 +117,7 @@ func (r repository) redeemLoginToken(ctx context.Context, token string, s sessio
 		if err := oneRow(result, err); err != nil {
 			return err
 		}
-		return insertSession(ctx, tx, s)
+		return r.insertSession(ctx, tx, s)
 	})
 	if errors.Is(err, errExpired) {
 		return session{}, errExpired
@@ -177,7 +177,7 @@ func (r repository) resetPassword(ctx context.Context, a account, code, hash str
 		if err := oneRow(result, err); err != nil {
 			return err
 		}
-		return dropAccess(ctx, tx, a.tenant, a.id)
+		return r.dropAccess(ctx, tx, a.tenant, a.id)
 	})
 	return wrapUnlessNotFound("reset a password", err)
 }

@@ -1,0 +1,124 @@
+package user
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"github.com/m3o/ingress/internal/store"
+)
+
+// maxKnownSessions bounds the memory of known.
+const maxKnownSessions = 10_000
+
+// changeAccount is the kind of the changes by which nodes tell each other that what
+// they know of an account's sessions is not so any more.
+const changeAccount = "account"
+
+// knownSession is what was last read of a session.
+type knownSession struct {
+	session session
+	account account
+}
+
+// known remembers the sessions that were read lately, for the time in which the
+// database cannot be reached. It is used then only. A read that began before a change
+// must not store what it found, so each takes the generation along, and every change
+// makes a new one. It is safe for concurrent use.
+type known struct {
+	mu         sync.Mutex
+	generation uint64
+	sessions   map[string]knownSession // by tenant and hash
+}
+
+func (k *known) begin() (generation uint64) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.generation
+}
+
+// put stores a session, or with a zero one what is known of it to be nothing.
+func (k *known) put(tenant, hash string, s knownSession, generation uint64) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if generation != k.generation {
+		return
+	}
+	if s.session.account == "" {
+		delete(k.sessions, tenant+"/"+hash)
+		return
+	}
+	if k.sessions == nil {
+		k.sessions = map[string]knownSession{}
+	}
+	if len(k.sessions) >= maxKnownSessions {
+		for any := range k.sessions { // which, is no matter: one in use is back soon
+			delete(k.sessions, any)
+			break
+		}
+	}
+	k.sessions[tenant+"/"+hash] = s
+}
+
+func (k *known) get(tenant, hash string) (s knownSession, ok bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	s, ok = k.sessions[tenant+"/"+hash]
+	return s, ok
+}
+
+// forget drops the sessions of an account, or all when it is empty.
+func (k *known) forget(account string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.generation++
+	for key, s := range k.sessions {
+		if account == "" || accountKey(s.session.tenant, s.session.account) == account {
+			delete(k.sessions, key)
+		}
+	}
+}
+
+// accountKey names an account in a change.
+func accountKey(tenant, account string) string { return tenant + "/" + account }
+
+// follow drops what is not so any more.
+func (k *known) follow(db *store.DB) {
+	db.Subscribe(func(c store.Change) {
+		if c.Kind == changeAccount {
+			k.forget(c.ID)
+		}
+	})
+	db.OnGap(func(context.Context) error { k.forget(""); return nil })
+}
+
+// accountChanged announces that sessions of an account ended, or that it is not what
+// it was. On one machine nobody needs to know.
+func (r repository) accountChanged(ctx context.Context, tx *store.Tx, tenant, account string) error {
+	if !r.db.Shared() {
+		return nil
+	}
+	return tx.Changed(ctx, changeAccount, accountKey(tenant, account))
+}
+
+// session returns a live session and its account, or errNotFound. While the database
+// cannot be reached, and for no longer than maxStale, it is what was read last.
+func (s *Service) session(ctx context.Context, tenant, id string) (session, account, error) {
+	hash, now, generation := hashSecret(id), s.now(), s.known.begin()
+	found, a, err := s.repo.readSession(ctx, tenant, id, now)
+	var away *store.UnavailableError
+	switch {
+	case !s.repo.db.Shared():
+		return found, a, err
+	case err == nil:
+		s.known.put(tenant, hash, knownSession{found, a}, generation)
+	case errors.Is(err, errNotFound):
+		s.known.put(tenant, hash, knownSession{}, generation)
+	case errors.As(err, &away) && s.repo.db.Behind() <= s.maxStale:
+		if k, ok := s.known.get(tenant, hash); ok && k.session.expires.After(now) {
+			k.session.id = id
+			return k.session, k.account, nil
+		}
+	}
+	return found, a, err
+}
