@@ -181,6 +181,20 @@ func TestManyNodesStartAtOnce(t *testing.T) {
 	}
 }
 
+func TestANodeWithAnotherSecretKeyDoesNotStart(t *testing.T) {
+	c := newCluster(t)
+	c.node()
+	dir := shortTempDir(t)
+	env := []string{"INGRESS_DATABASE=" + c.url, "INGRESS_SECRET_KEY=" + strings.Repeat("ef", 32), "INGRESS_DATA_DIR=" + dir}
+	_, stderr, code := runProgram(t, env, "serve", "--listen", "127.0.0.1:0", "--admin-listen", "")
+	if code != 1 || !strings.Contains(stderr, "another INGRESS_SECRET_KEY") || strings.Count(stderr, "\n") != 1 {
+		t.Errorf("it ended with %d and said %s", code, stderr)
+	}
+	if strings.Contains(stderr, "efef") {
+		t.Error("it shows the key")
+	}
+}
+
 func TestANodeOfSeveralRunsNoCode(t *testing.T) {
 	n := newCluster(t).node()
 	for path, body := range map[string]string{

@@ -52,6 +52,7 @@ func TestAStartThatIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	at := "127.0.0.1:" + port
+	secret := map[string]string{"INGRESS_SECRET_KEY": strings.Repeat("ab", 32)}
 	for _, test := range []struct {
 		name      string
 		variables map[string]string
@@ -79,6 +80,13 @@ func TestAStartThatIsRefused(t *testing.T) {
 		{"a small access log", nil, []string{"--access-log-max-bytes", "1KiB"}, []string{"--access-log-max-bytes"}},
 		{"no old access log", nil, []string{"--access-log-keep", "0"}, []string{"--access-log-keep"}},
 		{"an access log nowhere", nil, []string{"--access-log", "/nonexistent/access.log"}, []string{"--access-log", "/nonexistent"}},
+		{"a database and somebody else's platform", nil, []string{"--database", "postgres://u@x.example/y", "--api-address", "https://x.example"}, []string{"--database", "--api-address"}},
+		{"a database without a secret key", nil, []string{"--database", "postgres://u@x.example/y"}, []string{"--database", "INGRESS_SECRET_KEY", "openssl rand -hex 32"}},
+		{"no URL of a database", secret, []string{"--database", "hunter2"}, []string{"--database", "postgres://"}},
+		{"a password among the flags", secret, []string{"--database", "postgres://u:hunter2@x.example/y"}, []string{"--database", "INGRESS_DATABASE_PASSWORD"}},
+		{"a bad secret key", map[string]string{"INGRESS_SECRET_KEY": "hunter2"}, []string{"--database", "postgres://u@x.example/y"}, []string{"INGRESS_SECRET_KEY", "64 hexadecimal"}},
+		{"one connection", secret, []string{"--database", "postgres://u@x.example/y", "--database-connections", "1"}, []string{"--database-connections"}},
+		{"nobody at the database", map[string]string{"INGRESS_SECRET_KEY": strings.Repeat("ab", 32), "INGRESS_DATABASE": "postgres://u:hunter2@" + at + "/y"}, nil, []string{"--database", "cannot be reached", at}},
 		{"no time", nil, []string{"--resolve-timeout", "0s"}, []string{"--resolve-timeout", "0s"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
