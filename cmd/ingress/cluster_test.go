@@ -515,3 +515,25 @@ func TestNodesObtainACertificateOnce(t *testing.T) {
 		ca.Reach(nodes[0].listen, nodes[0].tlsAddress())
 	}
 }
+
+// A node gives its place to another program like any ingress, and the new one hears of
+// the others, too.
+func TestANodeOfSeveralIsUpgradedInPlace(t *testing.T) {
+	c := newCluster(t)
+	other := c.node()
+	i, replace := replaceable(t, c.node())
+	link := i.shortened("https://example.com/")
+	for range 3 {
+		i.awaitStatus("http://localhost/u/"+link, http.StatusFound)
+		replace()
+		i.awaitStatus("http://localhost/u/"+link, http.StatusFound)
+		other.mustCall("url/Update", fmt.Sprintf(`{"shortURL":%q,"destinationURL":"https://example.com/%s"}`, link, t.Name()))
+		i.await("the new destination", func() bool {
+			return strings.HasSuffix(i.get("http://localhost/u/"+link).header.Get("Location"), t.Name())
+		})
+		other.mustCall("url/Update", fmt.Sprintf(`{"shortURL":%q,"destinationURL":"https://example.com/"}`, link))
+		i.await("the old destination", func() bool {
+			return i.get("http://localhost/u/"+link).header.Get("Location") == "https://example.com/"
+		})
+	}
+}
