@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/m3o/ingress/internal/skiptest"
+	"github.com/m3o/ingress/internal/store/storetest"
 )
 
 // The test binary is its own backend and peer, as the program is.
@@ -106,6 +108,28 @@ func TestARunReportsWhatItMeasured(t *testing.T) {
 	}
 	if !strings.Contains(table, "| reverseproxy | ") || strings.Contains(table, "| 0.0 µs |") {
 		t.Errorf("the figures are\n%s", table)
+	}
+}
+
+// Several ingresses on one database, for a moment.
+func TestSeveralOnOneDatabaseAreMeasured(t *testing.T) {
+	needsThreadTimes(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute) // it builds the ingress
+	defer cancel()
+	var ps processes
+	defer ps.end()
+	o := options{duration: 100 * time.Millisecond, connections: 4}
+	table, err := measureCluster(ctx, o, &ps, surroundings{dir: t.TempDir()})
+	if errors.Is(err, storetest.ErrNotInstalled) {
+		skiptest.Skip(t, err.Error())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"| 4 | ", "| SQLite | ", "| PostgreSQL, 4 processes | ", "| when it is lost | ", "| the database was paused and goes on | "} {
+		if !strings.Contains(table, want) {
+			t.Errorf("%q is not in\n%s", want, table)
+		}
 	}
 }
 

@@ -33,6 +33,7 @@ type options struct {
 	install     bool
 	out         string
 	profile     string
+	cluster     bool
 }
 
 func main() {
@@ -59,6 +60,7 @@ func main() {
 	flag.BoolVar(&o.install, "install", false, "build Caddy from its module when it is not installed, which takes minutes")
 	flag.StringVar(&o.out, "out", "", "file for the table in Markdown, besides standard output")
 	flag.StringVar(&o.profile, "profile", "", "write the ingress's processor profile to this file, such as cmd/ingress/default.pgo, and measure nothing")
+	flag.BoolVar(&o.cluster, "cluster", false, "measure several ingresses on one PostgreSQL database instead, which must be installed")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -94,6 +96,11 @@ func run(ctx context.Context, o options) error {
 	s := surroundings{dir: dir, backend: backend, install: o.install, certificate: files}
 	if o.profile != "" {
 		return renewProfile(ctx, o, &processes, s, o.profile)
+	}
+	if o.cluster {
+		table, err := measureCluster(ctx, o, &processes, s)
+		fmt.Print(table)
+		return err
 	}
 	peers, err := startPeers(ctx, &processes, s, wanted(o.peers))
 	if err != nil {

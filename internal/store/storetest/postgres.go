@@ -62,6 +62,7 @@ type Server struct {
 
 	// What is below is of a server that the test has started.
 	dir, bin string
+	settings []string
 	port     int
 	owner    *syscall.Credential
 	cmd      *exec.Cmd
@@ -81,24 +82,44 @@ func StartPostgres(t testing.TB) *Server {
 		}
 		return &Server{base: *u}
 	}
-	bin := findPrograms()
-	if bin == "" {
-		skiptest.Skip(t, "PostgreSQL's initdb and postgres are not installed, and "+URLVariable+" is not set")
+	// What a crash of the machine would lose is no matter here; killing it loses nothing.
+	s, err := NewServer(t.Context(), "fsync=off", "full_page_writes=off")
+	if errors.Is(err, ErrNotInstalled) {
+		skiptest.Skip(t, err.Error())
 	}
-	s := &Server{bin: bin}
-	if err := s.initialise(); err != nil {
-		t.Fatalf("make a PostgreSQL server: %v", err)
+	if err != nil {
+		t.Fatalf("start PostgreSQL: %v", err)
 	}
 	t.Cleanup(func() {
-		if err := errors.Join(s.Stop(), os.RemoveAll(s.dir)); err != nil {
+		if err := s.Close(); err != nil {
 			t.Errorf("remove the PostgreSQL server: %v", err)
 		}
 	})
-	if err := s.Start(t.Context()); err != nil {
-		t.Fatalf("start PostgreSQL: %v", err)
-	}
 	return s
 }
+
+// ErrNotInstalled says that there is no PostgreSQL on this machine.
+var ErrNotInstalled = errors.New("PostgreSQL's initdb and postgres are not installed, and " + URLVariable + " is not set")
+
+// NewServer starts a server of its own with settings, such as fsync=off, until Close. The
+// error is ErrNotInstalled where there is none.
+func NewServer(ctx context.Context, settings ...string) (*Server, error) {
+	s := &Server{bin: findPrograms(), settings: settings}
+	if s.bin == "" {
+		return nil, ErrNotInstalled
+	}
+	err := s.initialise()
+	if err == nil {
+		err = s.Start(ctx)
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// Close ends the server and removes its files.
+func (s *Server) Close() error { return errors.Join(s.Stop(), os.RemoveAll(s.dir)) }
 
 // findPrograms returns the newest folder that has what is needed, or "". Debian
 // keeps them where an ordinary PATH does not lead.
@@ -185,9 +206,11 @@ func (s *Server) Start(ctx context.Context) error {
 		return err
 	}
 	defer log.Close() // the server has its own
-	s.cmd = s.command("postgres", "-D", s.data(), "-k", s.dir, "-p", strconv.Itoa(s.port), "-h", "127.0.0.1",
-		// What a crash of the machine would lose is no matter here; kill loses nothing.
-		"-c", "fsync=off", "-c", "full_page_writes=off", "-c", "max_connections=200", "-c", "shared_buffers=32MB")
+	args := []string{"-D", s.data(), "-k", s.dir, "-p", strconv.Itoa(s.port), "-h", "127.0.0.1", "-c", "max_connections=200", "-c", "shared_buffers=32MB"}
+	for _, setting := range s.settings {
+		args = append(args, "-c", setting)
+	}
+	s.cmd = s.command("postgres", args...)
 	s.cmd.Stdout, s.cmd.Stderr = log, log
 	if err := s.cmd.Start(); err != nil {
 		return err
@@ -285,12 +308,24 @@ func (s *Server) signalAll(sig syscall.Signal) error {
 // server, or when the test ends.
 func (s *Server) CreateDatabase(t testing.TB) string {
 	t.Helper()
-	name := fmt.Sprintf("test_%d_%d", os.Getpid(), s.made.Add(1))
-	s.exec(t, "CREATE DATABASE "+name)
+	name, err := s.NewDatabase()
+	if err != nil {
+		t.Fatal(err)
+	}
 	if s.cmd == nil { // a server that stays
-		t.Cleanup(func() { s.exec(t, "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)") })
+		t.Cleanup(func() {
+			if err := s.exec("DROP DATABASE IF EXISTS " + name + " WITH (FORCE)"); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 	return s.DatabaseURL(name)
+}
+
+// NewDatabase makes an empty database and returns its name.
+func (s *Server) NewDatabase() (name string, err error) {
+	name = fmt.Sprintf("test_%d_%d", os.Getpid(), s.made.Add(1))
+	return name, s.exec("CREATE DATABASE " + name)
 }
 
 // DatabaseURL is the URL of a database of the server.
@@ -304,16 +339,16 @@ func (s *Server) DatabaseURL(name string) string {
 func (s *Server) Address() string { return s.base.Host }
 
 // exec runs a statement in the server's own database.
-func (s *Server) exec(t testing.TB, statement string) {
-	t.Helper()
+func (s *Server) exec(statement string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	conn, err := pgx.Connect(ctx, s.base.String())
 	if err != nil {
-		t.Fatalf("connect to PostgreSQL: %v", err)
+		return fmt.Errorf("connect to PostgreSQL: %w", err)
 	}
 	_, err = conn.Exec(ctx, statement)
 	if err := errors.Join(err, conn.Close(ctx)); err != nil {
-		t.Fatalf("%s: %v", statement, err)
+		return fmt.Errorf("%s: %w", statement, err)
 	}
+	return nil
 }
