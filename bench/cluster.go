@@ -292,8 +292,14 @@ func (c *clusterBench) write(ctx context.Context, nodes []*node) (rate float64, 
 	return float64(made.Load()) / time.Since(begin).Seconds(), errors.Join(errs...)
 }
 
-// changes is how often a change is timed.
-const changes = 100
+// changes is how often a change is timed: a hundred times in a run of the usual
+// length.
+func (c *clusterBench) changes() int {
+	return int(min(100, max(4, 100*c.duration/(3*time.Second))))
+}
+
+// outage is how long something is away.
+func (c *clusterBench) outage() time.Duration { return min(5*time.Second, 10*c.duration) }
 
 // invalidation times how long a node answers with what another has changed, when
 // notifications arrive and when none is sent.
@@ -326,10 +332,10 @@ func (c *clusterBench) invalidation(ctx context.Context) error {
 		rounds int
 		change func(to string) error
 	}{
-		{"with a notification", changes, func(to string) error {
+		{"with a notification", c.changes(), func(to string) error {
 			return one.call("url/Update", map[string]string{"shortURL": "bench", "destinationURL": to})
 		}},
-		{"when it is lost", changes / 4, func(to string) error {
+		{"when it is lost", c.changes() / 4, func(to string) error {
 			_, err := conn.Exec(ctx, "WITH c AS (UPDATE links SET destination = '"+to+"' WHERE id = 'bench' RETURNING id) INSERT INTO changes (kind, id, at) SELECT 'link', id, 0 FROM c")
 			return err
 		}},
@@ -376,7 +382,7 @@ func (c *clusterBench) recovery(ctx context.Context) error {
 		if err := f.down(); err != nil {
 			return err
 		}
-		time.Sleep(5 * time.Second) // so that it is an outage
+		time.Sleep(c.outage())
 		begin := time.Now()
 		if err := f.up(); err != nil {
 			return err

@@ -1,0 +1,153 @@
+package main_test
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"github.com/goccy/go-yaml"
+
+	"github.com/m3o/ingress/internal/skiptest"
+)
+
+// Every variable of ours that the files under deploy/ set is one.
+func TestDeployFilesSetWhatThereIs(t *testing.T) {
+	help, _, code := runProgram(t, nil, "serve", "--help")
+	if code != 0 {
+		t.Fatal("there is no help")
+	}
+	var compose struct {
+		Services map[string]struct{ Environment map[string]string }
+	}
+	content, err := os.ReadFile("../../deploy/compose.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := yaml.Unmarshal(content, &compose); err != nil {
+		t.Fatal(err)
+	}
+	secrets := "INGRESS_SECRET_KEY INGRESS_BOOTSTRAP_KEY INGRESS_DATABASE_PASSWORD"
+	set := compose.Services["ingress"].Environment
+	if len(set) < 5 {
+		t.Fatalf("the ingress of compose.yaml has %v", set)
+	}
+	for name := range set {
+		flag := "--" + strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(name, "INGRESS_"), "_", "-"))
+		if !strings.Contains(help, flag) && !strings.Contains(secrets, name) {
+			t.Errorf("%s is no variable", name)
+		}
+	}
+	unit, err := os.ReadFile("../../deploy/ingress.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, start := range regexp.MustCompile(`(?m)^Exec\w+=/usr/local/bin/ingress (\w+) --config`).FindAllSubmatch(unit, -1) {
+		if _, stderr, code := runProgram(t, nil, string(start[1]), "--help"); code != 0 {
+			t.Errorf("%s: %s", start[1], stderr)
+		}
+	}
+}
+
+// haproxy runs HAProxy with the configuration under deploy/, in front of nodes.
+func haproxy(t *testing.T, nodes []*ingress) (address string) {
+	t.Helper()
+	program, err := exec.LookPath("haproxy")
+	if err != nil {
+		if program = "/usr/sbin/haproxy"; !isFile(program) {
+			skiptest.Skip(t, "haproxy is not installed")
+		}
+	}
+	content, err := os.ReadFile("../../deploy/haproxy.cfg")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address = "127.0.0.1:" + freePorts(t, 1)[0]
+	config := strings.Replace(string(content), "bind :8080", "bind "+address, 1)
+	config = regexp.MustCompile(`(?m)^resolvers docker\n(    .*\n)+`).ReplaceAllString(config, "")
+	var servers strings.Builder
+	for i, n := range nodes {
+		_, port, _ := strings.Cut(n.admin, ":")
+		fmt.Fprintf(&servers, "    server ingress%d %s check port %s inter 100ms fall 2 rise 1\n", i, n.listen, port)
+	}
+	config = regexp.MustCompile(`(?m)^    server-template .*\n`).ReplaceAllString(config, servers.String())
+	file := filepath.Join(t.TempDir(), "haproxy.cfg")
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(program, "-db", "-f", file)
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Error(err)
+		}
+		_ = cmd.Wait() // ended by us
+		if t.Failed() {
+			t.Logf("HAProxy said %s", &said)
+		}
+	})
+	return address
+}
+
+func isFile(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular()
+}
+
+// Behind a balancer nodes can end, one after the other, and nobody notices.
+func TestNodesEndBehindABalancer(t *testing.T) {
+	c := newCluster(t)
+	nodes := c.nodes(3, "--trusted-proxies", "127.0.0.0/8")
+	nodes[0].mustCall("app/Run", fmt.Sprintf(`{"name":"hello","backend":%q}`, named(t, "hello")))
+	front := &ingress{t: t, listen: haproxy(t, nodes), exited: make(chan error, 1)}
+	front.await("the balancer", func() bool {
+		res, err := front.client().Get("http://hello.app.localhost/")
+		if err != nil {
+			return false
+		}
+		return res.Body.Close() == nil && res.StatusCode == http.StatusOK
+	})
+	stop := make(chan struct{})
+	var answered atomic.Int64
+	var visitors sync.WaitGroup
+	for range 4 {
+		visitors.Go(func() {
+			client := front.client()
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				res, err := client.Get("http://hello.app.localhost/")
+				if err != nil {
+					t.Errorf("after %d answers: %v", answered.Load(), err)
+					return
+				}
+				if err := res.Body.Close(); err != nil || res.StatusCode != http.StatusOK {
+					t.Errorf("after %d answers: %d, %v", answered.Load(), res.StatusCode, err)
+				}
+				answered.Add(1)
+			}
+		})
+	}
+	for _, n := range nodes[1:] {
+		before := answered.Load()
+		n.stop()
+		front.await("answers of the others", func() bool { return answered.Load() > before+100 })
+	}
+	close(stop)
+	visitors.Wait()
+}
