@@ -117,6 +117,11 @@ func (s *server) openEmbedded(ctx context.Context) error {
 		Name: "ingress_link_hits_unwritten",
 		Help: "Visits of short links that are counted in memory and not written yet.",
 	}, func() float64 { return float64(e.links.Unwritten()) }))
+	if nodes := e.keys.Collector(); nodes != nil {
+		if err := s.metrics.Register(nodes); err != nil {
+			return err
+		}
+	}
 	s.runServices(e)
 	if !db.Shared() {
 		s.warnUnconfined()

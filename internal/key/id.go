@@ -10,6 +10,7 @@ import (
 
 func newKeyID() string    { return "key_" + randomID() }
 func newTenantID() string { return "tenant_" + randomID() }
+func newNodeID() string   { return "node_" + randomID() }
 
 // randomID returns 26 characters that carry 130 bits.
 func randomID() string { return strings.ToLower(rand.Text()) }

@@ -4,12 +4,16 @@
 // A key is checked in three steps, each cheaper than the next: its format
 // (secret.go), the cache of keys seen before (cache.go), the database
 // (repository.go).
+//
+// Its rate is limited by a token bucket (limit.go). Processes that share a database
+// share the rate (lease.go), and agree on that once a second (node.go).
 package key
 
 import (
 	"context"
 	"log/slog"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -42,6 +46,8 @@ type Service struct {
 	cache     cache
 	buckets   buckets
 	seen      seen
+	node      string               // this process among those on the database
+	nodeLife  time.Duration        // see the constant
 	bootstrap atomic.Pointer[hash] // of the bootstrap key, nil before EnsureBootstrap
 	log       *slog.Logger
 	now       func() time.Time
@@ -65,6 +71,9 @@ func New(db *store.DB, o Options) *Service {
 		o.Now = time.Now
 	}
 	s := &Service{keys: repository{db}, scopes: allScopes(o.Scopes), log: o.Log, now: o.Now, maxStale: o.MaxStale}
+	if db.Shared() {
+		s.node, s.nodeLife, s.buckets.leases = newNodeID(), nodeLife, newLeases(s.now())
+	}
 	db.Subscribe(func(c store.Change) {
 		switch c.Kind {
 		case "key":
@@ -122,8 +131,14 @@ const (
 )
 
 // Run writes down when keys were last used, every ten seconds and once more
-// when ctx ends; then it returns.
+// when ctx ends; then it returns. On a database with other processes it also agrees
+// with them on the rates of keys, every second, and leaves them when ctx ends.
 func (s *Service) Run(ctx context.Context) {
+	if s.keys.db.Shared() {
+		var sharing sync.WaitGroup
+		sharing.Go(func() { s.shareRates(ctx) }) // by itself: a write that hangs must not keep a node from being seen
+		defer sharing.Wait()
+	}
 	ticks := time.NewTicker(seenEvery)
 	defer ticks.Stop()
 	for {

@@ -33,6 +33,7 @@ type buckets struct {
 	fullAt    map[string]time.Time
 	sweepAt   int       // the size that starts the next sweep
 	restUntil time.Time // no sweep before
+	leases    *leases   // of the keys' rates; nil where there is nobody to share them with
 }
 
 func (b *buckets) take(key string, quotas api.Quotas, now time.Time) api.Rate {
@@ -40,6 +41,9 @@ func (b *buckets) take(key string, quotas api.Quotas, now time.Time) api.Rate {
 	full := interval * time.Duration(quotas.Burst)
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.leases != nil {
+		interval, full = b.leases.use(key, quotas).of(interval, full, quotas)
+	}
 	at, known := b.fullAt[key]
 	if !known {
 		b.makeRoom(now)

@@ -30,8 +30,10 @@ var postgresEngine = engine{
 const oldestPostgres = 14
 
 // What a session gets unless the URL says otherwise. The limits are the server's own
-// and end what a node has given up.
+// and end what a node has given up. The isolation is for single statements, which a
+// server with another default could refuse; transactions name theirs.
 var sessionSettings = map[string]string{
+	"default_transaction_isolation":       "read committed",
 	"application_name":                    "m3o-ingress",
 	"statement_timeout":                   "15s",
 	"lock_timeout":                        "10s",

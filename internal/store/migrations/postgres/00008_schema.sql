@@ -30,6 +30,18 @@ CREATE TABLE receipts (
 );
 CREATE INDEX receipts_at ON receipts (at);
 
+-- The processes on the database, each of which writes its own row every second and no
+-- other: how often it was asked for what by which key, so that all share a key's rate.
+-- Who was not seen for a while is gone; seen is by the server's clock, because those of
+-- nodes differ. A row is worth nothing a second later, so that the table is neither
+-- logged nor replicated, and empty after a crash.
+CREATE UNLOGGED TABLE nodes (
+    id      TEXT COLLATE "C"   PRIMARY KEY,
+    seen    TIMESTAMPTZ        NOT NULL,
+    keys    TEXT[] COLLATE "C" NOT NULL,
+    demands DOUBLE PRECISION[] NOT NULL -- requests a second, of the key at the same place
+);
+
 CREATE TABLE settings (
     name    TEXT COLLATE "C" PRIMARY KEY,
     value   TEXT COLLATE "C" NOT NULL,
