@@ -44,6 +44,36 @@ func (db *DB) migrate(ctx context.Context, pool *sql.DB) error {
 	return nil
 }
 
+// knownSchema is the number of the newest migration of the engine.
+func (e engine) knownSchema() int64 {
+	files, err := migrations.ReadDir(e.migrations)
+	if err != nil {
+		panic(err) // it is part of the program
+	}
+	var newest int64
+	for _, file := range files {
+		number, err := goose.NumericComponent(file.Name())
+		if err != nil {
+			panic(err)
+		}
+		newest = max(newest, number)
+	}
+	return newest
+}
+
+// schema is the number of the last migration that the database had; 0 for none.
+func (db *DB) schema(ctx context.Context, q Querier) (version int64, err error) {
+	var there bool
+	err = q.QueryRowContext(ctx, db.engine.hasTable, "goose_db_version").Scan(&there)
+	if err == nil && there {
+		err = q.QueryRowContext(ctx, "SELECT COALESCE(MAX(version_id), 0) FROM goose_db_version WHERE is_applied").Scan(&version)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("read the schema version of %s: %w", db.name, err)
+	}
+	return version, nil
+}
+
 // lockMigrations is the advisory lock of whoever changes the schema: "ingress" as a
 // number.
 const lockMigrations = 0x696e6772657373
@@ -61,9 +91,7 @@ func (db *DB) migrateServer(ctx context.Context, config *pgx.ConnConfig) (err er
 	ctx, cancel := context.WithTimeout(ctx, schemaWait)
 	defer cancel()
 	patient := config.Copy()
-	for _, limit := range []string{"statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"} {
-		patient.RuntimeParams[limit] = "0"
-	}
+	setPatience(patient)
 	pool := stdlib.OpenDB(*patient)
 	defer func() { err = errors.Join(err, pool.Close()) }() // which gives the lock up
 	conn, err := pool.Conn(ctx)

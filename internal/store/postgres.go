@@ -22,6 +22,8 @@ import (
 // true when it commits, or it is run again.
 var postgresEngine = engine{
 	dialect: database.DialectPostgres, migrations: "migrations/postgres",
+	hasTable: "SELECT to_regclass($1) IS NOT NULL",
+	about:    "SELECT current_setting('server_version'), pg_database_size(current_database())",
 	snapshot: sql.LevelRepeatableRead, serial: sql.LevelSerializable, attempts: 50,
 	readLimit: 4 * time.Second, writeLimit: 8 * time.Second,
 }
@@ -58,6 +60,9 @@ type PostgresOptions struct {
 	Password string
 	// Connections bounds the pool; 0 means 16.
 	Connections int
+	// Patient is for work that takes as long as it takes, such as copying all of a
+	// database: nothing but the caller's context ends it.
+	Patient bool
 	// Log gets what happens to the connection in the background.
 	Log *slog.Logger
 }
@@ -86,6 +91,9 @@ func (o PostgresOptions) parse() (*pgx.ConnConfig, error) {
 	if o.Password != "" {
 		config.Password = o.Password
 	}
+	if o.Patient {
+		setPatience(config)
+	}
 	for name, value := range sessionSettings {
 		if _, given := config.RuntimeParams[name]; !given {
 			config.RuntimeParams[name] = value
@@ -95,6 +103,13 @@ func (o PostgresOptions) parse() (*pgx.ConnConfig, error) {
 		config.ConnectTimeout = connectTimeout
 	}
 	return config, nil
+}
+
+// setPatience has the server end nothing by itself.
+func setPatience(config *pgx.ConnConfig) {
+	for _, limit := range []string{"statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"} {
+		config.RuntimeParams[limit] = "0"
+	}
 }
 
 // reasonOf is what pgx has to say without the URL that it repeats.
@@ -131,11 +146,43 @@ func RedactDatabase(raw string) string {
 // wait. It fails, changing nothing, when the server is older than PostgreSQL 14, takes
 // no writes, or has the schema of a newer release. Errors name no password.
 func OpenPostgres(ctx context.Context, o PostgresOptions) (*DB, error) {
-	config, err := o.parse()
+	db, config, err := o.connect()
 	if err != nil {
 		return nil, err
 	}
-	name := RedactDatabase(o.URL)
+	err = db.checkServer(ctx, true)
+	if err == nil {
+		err = db.migrateServer(ctx, config)
+	}
+	if err == nil {
+		db.feed, err = newFeed(ctx, db, config)
+	}
+	if err != nil {
+		return nil, errors.Join(err, db.write.Close())
+	}
+	return db, nil
+}
+
+// OpenPostgresToRead is OpenPostgres without bringing the schema up to date, for
+// looking at a database or copying from it; it may be a replica. Nothing must be
+// written with it.
+func OpenPostgresToRead(ctx context.Context, o PostgresOptions) (*DB, error) {
+	db, _, err := o.connect()
+	if err != nil {
+		return nil, err
+	}
+	if err := db.checkServer(ctx, false); err != nil {
+		return nil, errors.Join(err, db.write.Close())
+	}
+	return db, nil
+}
+
+// connect makes the pool, which connects when it is first used.
+func (o PostgresOptions) connect() (*DB, *pgx.ConnConfig, error) {
+	config, err := o.parse()
+	if err != nil {
+		return nil, nil, err
+	}
 	pool := stdlib.OpenDB(*config)
 	connections := o.Connections
 	if connections <= 0 {
@@ -145,22 +192,15 @@ func OpenPostgres(ctx context.Context, o PostgresOptions) (*DB, error) {
 	pool.SetMaxIdleConns(connections)
 	pool.SetConnMaxLifetime(connectionLife)
 	pool.SetConnMaxIdleTime(connectionIdle)
-	db := newDB(pool, pool, postgresEngine, name, o.Log)
-	err = db.checkServer(ctx)
-	if err == nil {
-		err = db.migrateServer(ctx, config)
+	e := postgresEngine
+	if o.Patient {
+		e.readLimit, e.writeLimit = 0, 0
 	}
-	if err == nil {
-		db.feed, err = newFeed(ctx, db, config)
-	}
-	if err != nil {
-		return nil, errors.Join(err, pool.Close())
-	}
-	return db, nil
+	return newDB(pool, pool, e, RedactDatabase(o.URL), o.Log), config, nil
 }
 
-// checkServer refuses a server that cannot be used.
-func (db *DB) checkServer(ctx context.Context) error {
+// checkServer refuses a server that cannot be used, or not written to.
+func (db *DB) checkServer(ctx context.Context, toWrite bool) error {
 	limited, cancel := context.WithTimeout(ctx, 2*connectTimeout)
 	defer cancel()
 	var version, encoding, readOnly string
@@ -178,7 +218,7 @@ func (db *DB) checkServer(ctx context.Context) error {
 		return fmt.Errorf("database %s: it is PostgreSQL %d, and %d or newer is needed", db.name, number/10000, oldestPostgres)
 	case encoding != "UTF8":
 		return fmt.Errorf("database %s: its encoding is %s and must be UTF8; make it with: CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0", db.name, encoding)
-	case readOnly == "on":
+	case toWrite && readOnly == "on":
 		return fmt.Errorf("database %s: it takes no writes, as a replica does not; give the primary's address, or several hosts and target_session_attrs=read-write", db.name)
 	}
 	return nil

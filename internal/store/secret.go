@@ -99,6 +99,19 @@ func (s *Sealer) isNewest(sealed string) bool {
 	return id == s.current
 }
 
+// Knows reports whether values sealed with the key of this id can be opened.
+func (s *Sealer) Knows(id string) bool { return s.keys[id] != nil }
+
+// KnowsAllOf reports whether everything that another can open can be opened.
+func (s *Sealer) KnowsAllOf(other *Sealer) bool {
+	for id := range other.keys {
+		if !s.Knows(id) {
+			return false
+		}
+	}
+	return true
+}
+
 // Open returns what Seal was given for the same purpose.
 func (s *Sealer) Open(purpose, sealed string) ([]byte, error) {
 	id, text, ok := strings.Cut(sealed, ".")

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/url"
 	"os"
@@ -16,7 +17,11 @@ import (
 
 // sqliteEngine is SQLite: one writer, for which others wait in Go rather than fail
 // with SQLITE_BUSY, and readers that see the last commit.
-var sqliteEngine = engine{dialect: database.DialectSQLite3, migrations: "migrations/sqlite", attempts: 1}
+var sqliteEngine = engine{
+	dialect: database.DialectSQLite3, migrations: "migrations/sqlite", attempts: 1,
+	hasTable: "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = $1)",
+	about:    "SELECT sqlite_version(), page_count * page_size FROM pragma_page_count(), pragma_page_size()",
+}
 
 // readers is how many connections read at once. SQLite readers block nobody;
 // beyond a few per core more of them only cost memory.
@@ -58,6 +63,29 @@ func Open(ctx context.Context, path string, log *slog.Logger) (*DB, error) {
 	return db, nil
 }
 
+// OpenToRead opens the database file at path as it is, for looking at it or copying
+// from it, and changes nothing. It must be there. A process may run on it meanwhile.
+func OpenToRead(ctx context.Context, path string, log *slog.Logger) (*DB, error) {
+	if _, err := os.Stat(path); err != nil {
+		return nil, fmt.Errorf("open database: %w", err)
+	}
+	query := url.Values{"_pragma": {"busy_timeout(5000)", "query_only(1)"}, "mode": {"ro"}, "_txlock": {"deferred"}}
+	// Whoever works on a database has a write-ahead log beside it, and removes it at the
+	// end. Without one SQLite need not make the files by which processes share one.
+	if _, err := os.Stat(path + "-wal"); errors.Is(err, fs.ErrNotExist) {
+		query.Set("immutable", "1")
+	}
+	pool, err := sql.Open("sqlite", fileURL(path, query))
+	if err != nil {
+		return nil, fmt.Errorf("open database %s: %w", path, err)
+	}
+	db := newDB(pool, pool, sqliteEngine, path, log)
+	if err := db.checkFile(ctx); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return db, nil
+}
+
 // createPrivate makes the file readable by its owner alone before SQLite makes
 // it with the process's umask.
 func createPrivate(path string) error {
@@ -69,12 +97,23 @@ func createPrivate(path string) error {
 }
 
 func dsn(path, lock string) string {
-	query := url.Values{"_pragma": pragmas, "_txlock": {lock}}
+	return fileURL(path, url.Values{"_pragma": pragmas, "_txlock": {lock}})
+}
+
+func fileURL(path string, query url.Values) string {
 	return (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: query.Encode()}).String()
 }
 
 // prepareFile checks the file and migrates it.
 func (db *DB) prepareFile(ctx context.Context) error {
+	if err := db.checkFile(ctx); err != nil {
+		return err
+	}
+	return db.migrate(ctx, db.write)
+}
+
+// checkFile refuses a file that is damaged.
+func (db *DB) checkFile(ctx context.Context) error {
 	var verdict string
 	if err := db.write.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&verdict); err != nil {
 		return fmt.Errorf("database %s cannot be read: %w; restore it from a backup, or move it away to start empty", db.name, err)
@@ -82,7 +121,7 @@ func (db *DB) prepareFile(ctx context.Context) error {
 	if verdict != "ok" {
 		return fmt.Errorf("database %s is damaged: %s; restore it from a backup, or move it away to start empty", db.name, verdict)
 	}
-	return db.migrate(ctx, db.write)
+	return nil
 }
 
 // Checkpoint folds SQLite's write-ahead log into the database file and truncates

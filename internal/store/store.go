@@ -40,6 +40,8 @@ type DB struct {
 type engine struct {
 	dialect    database.Dialect
 	migrations string // the folder of its migrations
+	hasTable   string // a query: is there a table of the name?
+	about      string // a query: version and size
 	// snapshot and serial are the isolation of what reads more than once and of
 	// what writes.
 	snapshot, serial sql.IsolationLevel

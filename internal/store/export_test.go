@@ -1,0 +1,66 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+)
+
+// MovedTable is a table of the list, for tests that compare it with real schemas.
+type MovedTable struct {
+	Key     int
+	Columns []string // "name kind", and "optional"
+}
+
+// MovedTables returns the list, and what is left out.
+func MovedTables() (moved map[string]MovedTable, left []string) {
+	moved = map[string]MovedTable{}
+	for _, t := range tables {
+		m := MovedTable{Key: t.key}
+		for _, c := range t.columns {
+			text := c.name + " " + string(c.kind)
+			if c.optional {
+				text += " optional"
+			}
+			m.Columns = append(m.Columns, text)
+		}
+		moved[t.name] = m
+	}
+	return moved, notMoved
+}
+
+// KnownSchemas are the newest migrations of both engines.
+func KnownSchemas() (sqlite, postgres int64) {
+	return sqliteEngine.knownSchema(), postgresEngine.knownSchema()
+}
+
+// ReadLines reads what is inside a dump and returns what it holds, written anew.
+func ReadLines(from io.Reader) (sums []Sum, again []byte, err error) {
+	d, err := openLines(from, sqliteEngine.knownSchema())
+	if err != nil {
+		return nil, nil, err
+	}
+	var out bytes.Buffer
+	w := &dumper{ctx: context.Background(), out: newEncoder(&out), notes: newNotes(nil)}
+	if err := w.copy(d, sqliteEngine.knownSchema()); err != nil {
+		return nil, nil, err
+	}
+	return w.copied.Tables, out.Bytes(), nil
+}
+
+// Records returns every record of a source, a line each.
+func Records(ctx context.Context, from Source) ([]string, error) {
+	var all recordList
+	err := from.each(ctx, &all)
+	return all, err
+}
+
+type recordList []string
+
+func (l *recordList) take(t *table, r record) error {
+	*l = append(*l, fmt.Sprintf("%s %#v", t.name, r))
+	return nil
+}
+
+func (l *recordList) end(*table, Sum) error { return nil }
