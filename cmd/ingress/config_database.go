@@ -64,11 +64,14 @@ func (c *config) openDatabase(ctx context.Context, given secrets, log *slog.Logg
 	if !c.shared() {
 		return store.Open(ctx, filepath.Join(c.DataDir, databaseFile), log)
 	}
-	db, err := store.OpenPostgres(ctx, store.PostgresOptions{
-		URL: string(c.Database), Password: given.database, Connections: c.DatabaseConnections, Log: log,
-	})
+	db, err := store.OpenPostgres(ctx, c.postgres(given, log))
 	if err != nil {
 		return nil, fmt.Errorf("--database: %w", err)
 	}
 	return db, nil
+}
+
+// postgres says how to reach the database that is shared.
+func (c *config) postgres(given secrets, log *slog.Logger) store.PostgresOptions {
+	return store.PostgresOptions{URL: string(c.Database), Password: given.database, Connections: c.DatabaseConnections, Log: log}
 }

@@ -63,7 +63,7 @@ func takesSettings(ctx *kong.Context, flag *kong.Flag) bool {
 		return true
 	}
 	command, _, _ := strings.Cut(commandName(ctx), " ")
-	return command == "serve" || command == "config"
+	return command == "serve" || command == "config" || command == "db"
 }
 
 func (f *configFile) inEnvironment(flag *kong.Flag) bool {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -25,6 +26,7 @@ type rootCommand struct {
 	Serve       serveCmd       `cmd:"" default:"withargs" help:"Run the ingress (the default)."`
 	Settings    configCmd      `cmd:"" name:"config" help:"Show and change the settings, also of a running ingress."`
 	Explain     explainCmd     `cmd:"" help:"Show what would become of a request to a URL, without making it."`
+	DB          dbCmd          `cmd:"" name:"db" help:"Show and update the database, and move it from SQLite to PostgreSQL or back."`
 	Certificate certificateCmd `cmd:"" help:"Revoke a certificate of a running ingress."`
 	Upgrade     upgradeCmd     `cmd:"" help:"Put the program that is installed now in the place of the running one, without dropping a request."`
 	Doctor      doctorCmd      `cmd:"" help:"Show how apps and functions are confined on this machine, and which languages it has."`
@@ -154,14 +156,17 @@ func (p *program) client() (*client, error) {
 // commands that take them so as to find the same data and files.
 func hideSettings(k *kong.Kong) error {
 	for _, node := range k.Model.Children {
+		shown := []string{"admin-socket"}
 		switch node.Name {
 		case "config", "explain", "upgrade", "certificate":
+		case "db":
+			shown = []string{"database", "from"}
 		default:
 			continue
 		}
 		for _, child := range append(node.Children, node) {
 			for _, flag := range child.Flags {
-				flag.Hidden = flag.Name != "admin-socket"
+				flag.Hidden = !slices.Contains(shown, flag.Name)
 			}
 		}
 	}

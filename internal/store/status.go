@@ -37,6 +37,13 @@ type Connections struct {
 	Count int64  `json:"count"`
 }
 
+// Schema returns the number of the last migration that the database had, 0 for none,
+// and of the last that this program has.
+func (db *DB) Schema(ctx context.Context) (have, known int64, err error) {
+	have, err = db.schema(ctx, db)
+	return have, db.engine.knownSchema(), err
+}
+
 // Status looks at the database, whatever its schema.
 func (db *DB) Status(ctx context.Context) (*Status, error) {
 	s := &Status{Known: db.engine.knownSchema(), Tables: []TableSize{}, Connections: []Connections{}}
