@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -71,9 +72,9 @@ func (d *dbTarget) options() store.PostgresOptions {
 	return o
 }
 
-// openToRead opens the database as it is. The error is fs.ErrNotExist for a file that
-// is not there.
-func (d *dbTarget) openToRead(p *program) (*store.DB, error) {
+// openToRead opens the database as it is, a file with the function given. The error is
+// fs.ErrNotExist for a file that is not there.
+func (d *dbTarget) openToRead(p *program, openFile func(context.Context, string, *slog.Logger) (*store.DB, error)) (*store.DB, error) {
 	if d.shared() {
 		db, err := store.OpenPostgresToRead(p.ctx, d.options())
 		if err != nil {
@@ -81,7 +82,7 @@ func (d *dbTarget) openToRead(p *program) (*store.DB, error) {
 		}
 		return db, nil
 	}
-	db, err := store.OpenToRead(p.ctx, d.file(), slog.New(slog.DiscardHandler))
+	db, err := openFile(p.ctx, d.file(), slog.New(slog.DiscardHandler))
 	if errors.Is(err, fs.ErrNotExist) {
 		err = &problem{"there is no database at " + d.file(), "Give the directory it is in with --data-dir, or a PostgreSQL database with --database.", err}
 	}
@@ -140,7 +141,7 @@ func (c *dbStatusCmd) Run(p *program) error {
 		return err
 	}
 	found := databaseStatus{Engine: c.engine(), Database: c.String(), Shared: c.shared(), Exists: true}
-	db, err := c.openToRead(p)
+	db, err := c.openToRead(p, store.OpenToLook)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		found.Exists = false
@@ -208,7 +209,7 @@ func (c *dbMigrateCmd) Run(p *program) error {
 		return err
 	}
 	done := migration{Database: c.String()}
-	before, err := c.openToRead(p)
+	before, err := c.openToRead(p, store.OpenToLook)
 	if err == nil {
 		done.From, _, err = before.Schema(p.ctx)
 		err = joinErrors(err, before.Close())

@@ -43,7 +43,7 @@ func (c *dbExportCmd) Run(p *program) error {
 	if c.File == "-" && isFile && term.IsTerminal(int(file.Fd())) {
 		return usagef("an export is not for a terminal; redirect it, or name a file")
 	}
-	db, err := c.openToRead(p)
+	db, err := c.openToRead(p, store.OpenToRead)
 	if err != nil {
 		return err
 	}

@@ -35,7 +35,7 @@ DATA/secret.key, of the one that is copied from.
 	)
 }
 
-// origin of a copy: a file, a directory, or a server.
+// importSource is what is copied from: a file, a directory, or a server.
 type importSource struct {
 	store.Source
 	name string // for people
@@ -128,7 +128,7 @@ func (c *dbImportCmd) openDir(p *program) (*importSource, error) {
 	if err != nil {
 		return nil, err
 	}
-	db, err := store.OpenToRead(p.ctx, path, slog.New(slog.DiscardHandler))
+	db, err := store.OpenToLook(p.ctx, path, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, joinErrors(err, lock.Close())
 	}
@@ -192,10 +192,10 @@ func (c *dbImportCmd) copy(p *program, from *importSource) (copied, error) {
 	shown := newCopyProgress(p)
 	done.Copied, err = db.Import(p.ctx, from, shown.tell)
 	shown.end()
-	if err == nil {
-		err = c.settleSecret(p, db, done.SecretKeys, from)
-	} else {
+	if err != nil {
 		err = c.explain(p, err, from)
+	} else if err = c.settleSecret(p, db, done.SecretKeys, from); err != nil {
+		err = fmt.Errorf("everything was copied, but: %w", err)
 	}
 	if err := joinErrors(err, closeDB()); err != nil {
 		return copied{}, err
@@ -277,8 +277,9 @@ func (c *dbImportCmd) noteManaged(p *program, managed []string) {
 		list += fmt.Sprintf(", and %d more", more)
 	}
 	if c.shared() {
-		p.remark("%d apps and functions run from source, which ingresses on a shared database do not do: %s; register where they run instead (with --backend)", len(managed), list)
+		p.remark("ingresses on a shared database run nothing from source, as these apps and functions (%d) do: %s; register where they run instead (with --backend)", len(managed), list)
 		return
 	}
+	p.remark("the files of apps and functions that run from source (%d) are not copied: %s; copy the folders apps and functions into %s, or deploy them again", len(managed), list, c.DataDir)
 	p.remark("of %d apps and functions that run from source the files are not copied: %s; copy the folders apps and functions into %s, or deploy them again", len(managed), list, c.DataDir)
 }

@@ -1,21 +1,26 @@
 package main_test
 
 import (
+	"bufio"
 	"bytes"
 	"compress/gzip"
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/m3o/ingress/internal/certs/acmetest"
 	"github.com/m3o/ingress/internal/domain/domaintest"
+	"github.com/m3o/ingress/internal/store"
 	"github.com/m3o/ingress/internal/store/storetest"
 )
 
@@ -203,7 +208,7 @@ func TestAPlatformMovesToPostgreSQLAndBack(t *testing.T) {
 	before := ours.sums("--data-dir", dir)
 	stdout, stderr := ours.must(move...)
 	t.Logf("the operator sees\n%s%s", stdout, stderr)
-	for _, want := range []string{"links ", "accounts ", "1 apps and functions run from source", "function hello", filepath.Join(dir, "bootstrap.key")} {
+	for _, want := range []string{"links ", "accounts ", "run nothing from source, as these apps and functions (1) do: function hello", filepath.Join(dir, "bootstrap.key")} {
 		if !strings.Contains(stderr, want) {
 			t.Errorf("moving lacks %q:\n%s", want, stderr)
 		}
@@ -220,7 +225,7 @@ func TestAPlatformMovesToPostgreSQLAndBack(t *testing.T) {
 	back := filepath.Join(filepath.Dir(dir), "back")
 	home := []string{"import", "--from", url, "--data-dir", back}
 	_, stderr = dbCommand{t, nil}.must(home...)
-	for _, want := range []string{"from now on is not included", filepath.Join(back, "secret.key"), filepath.Join(back, "bootstrap.key"), "function hello"} {
+	for _, want := range []string{"from now on is not included", filepath.Join(back, "secret.key"), filepath.Join(back, "bootstrap.key"), "(1) are not copied: function hello"} {
 		if !strings.Contains(stderr, want) {
 			t.Errorf("moving back lacks %q:\n%s", want, stderr)
 		}
@@ -318,6 +323,114 @@ func TestABackupIsRestored(t *testing.T) {
 		t.Errorf("a link answers %d", a.status)
 	}
 	again.stop()
+}
+
+// TestAfterACrashNothingIsLeftBehind: what was acknowledged last is in the write-ahead
+// log alone.
+func TestAfterACrashNothingIsLeftBehind(t *testing.T) {
+	i := startIngress(t)
+	i.mustCall("url/create", `{"id":"first","destinationURL":"https://example.com/"}`)
+	i.mustCall("url/create", `{"id":"last","destinationURL":"https://example.com/"}`)
+	i.kill()
+	folder := t.TempDir()
+	d := dbCommand{t, []string{"INGRESS_DATA_DIR=" + i.dir}}
+	links := func(s dbStatus) int64 {
+		for _, table := range s.Tables {
+			if table.Table == "links" {
+				return table.Records
+			}
+		}
+		return -1
+	}
+	if got := links(d.status()); got != 2 {
+		t.Errorf("the status says that there are %d links", got)
+	}
+	d.must("import", "--from", i.dir, "--data-dir", filepath.Join(folder, "one"))
+	d.must("export", filepath.Join(folder, "file.gz"))
+	d.must("import", filepath.Join(folder, "file.gz"), "--data-dir", filepath.Join(folder, "two"))
+	for _, dir := range []string{"one", "two"} {
+		if got := links(d.status("--data-dir", filepath.Join(folder, dir))); got != 2 {
+			t.Errorf("in %s there are %d links", dir, got)
+		}
+	}
+}
+
+// TestAKilledImportLeavesNothing kills one that has written much and waits for more.
+func TestAKilledImportLeavesNothing(t *testing.T) {
+	source := storetest.Open(t)
+	err := source.Write(t.Context(), func(tx *store.Tx) error {
+		for n := range 5000 {
+			if _, err := tx.ExecContext(t.Context(), "INSERT INTO links (id, tenant, destination, created) VALUES ($1, 'a', $2, 1)", fmt.Sprint(n), rand.Text()); err != nil {
+				return err
+			}
+		}
+		_, err := tx.ExecContext(t.Context(), "INSERT INTO tenants (id, name, created) VALUES ('a', 'a', 1)")
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file bytes.Buffer
+	if _, err := source.Export(t.Context(), &file, nil); err != nil {
+		t.Fatal(err)
+	}
+	url := storetest.StartPostgres(t).CreateDatabase(t)
+	for name, where := range map[string][]string{
+		"SQLite": {"--data-dir", filepath.Join(t.TempDir(), "data")}, "PostgreSQL": {"--database", url},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := dbCommand{t, []string{"INGRESS_SECRET_KEY=" + otherSecretKey}}
+			killImport(t, d, file.Bytes(), where)
+			s := d.status(where...)
+			for _, table := range s.Tables {
+				if table.Records != 0 {
+					t.Errorf("%s has %d records", table.Table, table.Records)
+				}
+			}
+			if len(s.Tables) < 20 {
+				t.Errorf("the tables are %v", s.Tables)
+			}
+			path := filepath.Join(t.TempDir(), "file.gz")
+			if err := os.WriteFile(path, file.Bytes(), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			d.must(append([]string{"import", path}, where...)...)
+		})
+	}
+}
+
+// killImport imports most of a file and kills the program when it has told of a table.
+func killImport(t *testing.T, d dbCommand, file []byte, where []string) {
+	t.Helper()
+	cmd := exec.Command(binary(t), append([]string{"db", "import", "-"}, where...)...)
+	cmd.Env = append([]string{"HOME=" + t.TempDir()}, d.env...)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	said, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	timer := time.AfterFunc(deadline, func() { _ = cmd.Process.Kill() })
+	defer timer.Stop()
+	if _, err := in.Write(file[:len(file)-1000]); err != nil {
+		t.Error(err)
+	}
+	told := false
+	for lines := bufio.NewScanner(said); !told && lines.Scan(); {
+		told = strings.HasPrefix(lines.Text(), "keys ")
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Error(err)
+	}
+	_ = cmd.Wait() // "signal: killed"
+	if !told {
+		t.Error("the program told of no table")
+	}
 }
 
 func TestLookingMakesNoDatabase(t *testing.T) {

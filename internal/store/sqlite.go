@@ -63,18 +63,31 @@ func Open(ctx context.Context, path string, log *slog.Logger) (*DB, error) {
 	return db, nil
 }
 
-// OpenToRead opens the database file at path as it is, for looking at it or copying
-// from it, and changes nothing. It must be there. A process may run on it meanwhile.
+// OpenToRead opens the database file at path, which must be there, for copying from it.
+// A process may work on it, or begin to, meanwhile. Nothing in it is changed, and its
+// schema must not be taken for that of this release.
 func OpenToRead(ctx context.Context, path string, log *slog.Logger) (*DB, error) {
-	if _, err := os.Stat(path); err != nil {
-		return nil, fmt.Errorf("open database: %w", err)
-	}
-	query := url.Values{"_pragma": {"busy_timeout(5000)", "query_only(1)"}, "mode": {"ro"}, "_txlock": {"deferred"}}
+	return openReader(ctx, path, url.Values{"mode": {"rw"}}, log)
+}
+
+// OpenToLook is OpenToRead without as much as a file made or changed beside it. A
+// process that begins to work on it meanwhile can have wrong things be seen; hold the
+// data directory's lock where that matters.
+func OpenToLook(ctx context.Context, path string, log *slog.Logger) (*DB, error) {
+	query := url.Values{"mode": {"ro"}}
 	// Whoever works on a database has a write-ahead log beside it, and removes it at the
 	// end. Without one SQLite need not make the files by which processes share one.
 	if _, err := os.Stat(path + "-wal"); errors.Is(err, fs.ErrNotExist) {
 		query.Set("immutable", "1")
 	}
+	return openReader(ctx, path, query, log)
+}
+
+func openReader(ctx context.Context, path string, query url.Values, log *slog.Logger) (*DB, error) {
+	if _, err := os.Stat(path); err != nil {
+		return nil, fmt.Errorf("open database: %w", err)
+	}
+	query["_pragma"], query["_txlock"] = []string{"busy_timeout(5000)", "query_only(1)"}, []string{"deferred"}
 	pool, err := sql.Open("sqlite", fileURL(path, query))
 	if err != nil {
 		return nil, fmt.Errorf("open database %s: %w", path, err)
