@@ -180,7 +180,8 @@ func (m *movedPlatform) check(i *ingress) {
 // shared database, and back to a file on another machine.
 func TestAPlatformMovesToPostgreSQLAndBack(t *testing.T) {
 	needs(t, "python3")
-	url := storetest.StartPostgres(t).CreateDatabase(t)
+	server := storetest.StartPostgres(t)
+	url, spare := server.CreateDatabase(t), server.CreateDatabase(t)
 	zone, ca := domaintest.NewZone(t), acmetest.New(t, validity)
 	m := &movedPlatform{t: t, ca: ca, args: acmeArgs(ca, "--dns-server", zone.Address)}
 	dir := shortTempDir(t)
@@ -221,6 +222,8 @@ func TestAPlatformMovesToPostgreSQLAndBack(t *testing.T) {
 	}
 	ours.refuse([]string{"has data already", "links", "createdb"}, move...)
 
+	m.restoreWithAnotherKey(ours, dir, spare)
+
 	// Back into a file, before anybody has written more.
 	back := filepath.Join(filepath.Dir(dir), "back")
 	home := []string{"import", "--from", url, "--data-dir", back}
@@ -258,6 +261,29 @@ func TestAPlatformMovesToPostgreSQLAndBack(t *testing.T) {
 		t.Errorf("%d certificates were ordered anew", got-orders)
 	}
 	last.stop()
+}
+
+// restoreWithAnotherKey imports a file, which has no secret key to compare with: the
+// operator is warned, and can still start with the right one, and then with no other.
+func (m *movedPlatform) restoreWithAnotherKey(right dbCommand, dir, url string) {
+	m.t.Helper()
+	file := filepath.Join(m.t.TempDir(), "export.gz")
+	right.must("export", file, "--data-dir", dir)
+	wrong := dbCommand{m.t, []string{"INGRESS_SECRET_KEY=" + otherSecretKey}}
+	if _, stderr := wrong.must("import", file, "--database", url); !strings.Contains(stderr, "not among those given") {
+		m.t.Errorf("with another secret key an import says\n%s", stderr)
+	}
+	node := filepath.Join(filepath.Dir(dir), "spare")
+	i := startIngressIn(m.t, node, right.env, append(m.args, "--database", url)...)
+	m.check(i)
+	i.stop()
+	other := launch(m.t, node, wrong.env, append(m.args, "--database", url)...)
+	if err := other.wait(); err == nil {
+		m.t.Error("an ingress with another secret key starts")
+	}
+	if _, stderr := other.output(); !strings.Contains(stderr, "another INGRESS_SECRET_KEY") {
+		m.t.Errorf("an ingress with another secret key says\n%s", stderr)
+	}
 }
 
 // TestABackupIsRestored goes through a file, and standard input and output.

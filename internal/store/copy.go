@@ -319,7 +319,7 @@ func (w *writer) flush(t *table) error {
 	for _, r := range w.pending {
 		args = append(args, r...)
 	}
-	_, err := w.tx.ExecContext(w.ctx, t.insertion(len(w.pending)), args...)
+	_, err := w.tx.ExecContext(w.ctx, t.insertion(len(w.pending), w.db.engine.mark), args...)
 	if err != nil {
 		return fmt.Errorf("write the table %s, %s to %s: %w", t.name, t.keyOf(w.pending[0]), t.keyOf(w.pending[len(w.pending)-1]), withDetail(err))
 	}

@@ -24,6 +24,7 @@ var postgresEngine = engine{
 	dialect: database.DialectPostgres, migrations: "migrations/postgres",
 	hasTable: "SELECT to_regclass($1) IS NOT NULL",
 	about:    "SELECT current_setting('server_version'), pg_database_size(current_database())",
+	mark:     "$",
 	snapshot: sql.LevelRepeatableRead, serial: sql.LevelSerializable, attempts: 50,
 	readLimit: 4 * time.Second, writeLimit: 8 * time.Second,
 }

@@ -21,6 +21,7 @@ var sqliteEngine = engine{
 	dialect: database.DialectSQLite3, migrations: "migrations/sqlite", attempts: 1,
 	hasTable: "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = $1)",
 	about:    "SELECT sqlite_version(), page_count * page_size FROM pragma_page_count(), pragma_page_size()",
+	mark:     "?",
 }
 
 // readers is how many connections read at once. SQLite readers block nobody;

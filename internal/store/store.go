@@ -42,6 +42,9 @@ type engine struct {
 	migrations string // the folder of its migrations
 	hasTable   string // a query: is there a table of the name?
 	about      string // a query: version and size
+	// mark begins a numbered parameter. Both know $, which to SQLite is a name that it
+	// looks for among all before it: slow in statements with hundreds.
+	mark string
 	// snapshot and serial are the isolation of what reads more than once and of
 	// what writes.
 	snapshot, serial sql.IsolationLevel

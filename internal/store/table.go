@@ -100,8 +100,8 @@ func (t *table) selection() string {
 	return fmt.Sprintf("SELECT %s FROM %s ORDER BY %s", strings.Join(names, ", "), t.name, strings.Join(names[:t.key], ", "))
 }
 
-// insertion writes so many records.
-func (t *table) insertion(records int) string {
+// insertion writes so many records. The mark is what an engine's parameters begin with.
+func (t *table) insertion(records int, mark string) string {
 	var query strings.Builder
 	fmt.Fprintf(&query, "INSERT INTO %s (%s) VALUES ", t.name, strings.Join(t.columnNames(), ", "))
 	for r := range records {
@@ -110,7 +110,7 @@ func (t *table) insertion(records int) string {
 		}
 		for c := range t.columns {
 			query.WriteString(map[bool]string{true: "(", false: ", "}[c == 0])
-			fmt.Fprintf(&query, "$%d", r*len(t.columns)+c+1)
+			fmt.Fprintf(&query, "%s%d", mark, r*len(t.columns)+c+1)
 		}
 		query.WriteByte(')')
 	}
