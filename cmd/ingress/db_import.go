@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/alecthomas/kong"
+
 	"github.com/m3o/ingress/internal/store"
 )
 
@@ -73,6 +75,9 @@ func (c *dbImportCmd) check(p *program) error {
 		return err
 	}
 	if !c.fromServer() {
+		if c.From != "" {
+			c.From = kong.ExpandPath(c.From)
+		}
 		return nil
 	}
 	if err := store.ParsePostgres(c.From); err != nil {

@@ -490,6 +490,13 @@ func TestLookingMakesNoDatabase(t *testing.T) {
 	if stdout, _ := d.must("migrate", "--database", url); !strings.Contains(stdout, "from 0 to ") || !strings.Contains(stdout, url) {
 		t.Errorf("the first migration says %s", stdout)
 	}
+	settings := filepath.Join(t.TempDir(), "ingress.yaml")
+	if err := os.WriteFile(settings, []byte("database: "+url+"\napps-domain: apps.test\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if s := d.status("--config", settings); !s.Shared || s.Database != url {
+		t.Errorf("with a configuration file the status is %+v", s)
+	}
 	secret := strings.Replace(url, "tests@", "tests:hidden@", 1)
 	stdout, stderr, code := runProgram(t, append(d.env, "INGRESS_DATABASE="+secret), "db", "status")
 	if code != 0 || strings.Contains(stdout+stderr, "hidden") || !strings.Contains(stdout, "PostgreSQL") {

@@ -410,6 +410,11 @@ func TestACutExportIsRefused(t *testing.T) {
 			t.Errorf("%d of %d bytes are read as if they were all", n, len(file))
 		}
 	}
+	for what, more := range map[string][]byte{"a byte": {'x'}, "a line": []byte("{}\n"), "another export": file} {
+		if _, err := readDump(slices.Concat(file, more)); err == nil {
+			t.Errorf("with %s after its end the file is read as if it were whole", what)
+		}
+	}
 	dump, err := store.OpenDump(bytes.NewReader(file[:len(file)/2]))
 	if err != nil {
 		t.Fatal(err)
