@@ -386,7 +386,7 @@ func newNotes(progress Progress) *notes {
 	if progress == nil {
 		progress = func(string, int64, bool) {}
 	}
-	return &notes{progress: progress, keys: map[string]bool{}}
+	return &notes{progress: progress, keys: map[string]bool{}, copied: Copied{Managed: []string{}}}
 }
 
 // tellEvery is after how many records the progress is told.
@@ -429,6 +429,7 @@ func (n *notes) close(sum Sum) {
 }
 
 func (n *notes) finish() *Copied {
-	n.copied.SecretKeys = slices.Sorted(maps.Keys(n.keys))
+	n.copied.SecretKeys = slices.AppendSeq([]string{}, maps.Keys(n.keys)) // not null in JSON
+	slices.Sort(n.copied.SecretKeys)
 	return &n.copied
 }

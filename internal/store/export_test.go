@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 )
@@ -64,3 +65,33 @@ func (l *recordList) take(t *table, r record) error {
 }
 
 func (l *recordList) end(*table, Sum) error { return nil }
+
+// SampleLines is what is inside a dump with a record in every table, for which no
+// database is opened.
+func SampleLines() ([]byte, error) {
+	var out bytes.Buffer
+	w := &dumper{ctx: context.Background(), out: newEncoder(&out), notes: newNotes(nil)}
+	err := w.copy(samples{}, sqliteEngine.knownSchema())
+	return out.Bytes(), err
+}
+
+// samples is a Source.
+type samples struct{}
+
+func (samples) each(_ context.Context, s sink) error {
+	values := map[columnKind]any{textColumn: "é\xff", wholeColumn: int64(-1), flagColumn: true, binaryColumn: []byte{0}}
+	for _, t := range tables {
+		r := make(record, len(t.columns))
+		for i, c := range t.columns {
+			if !c.optional {
+				r[i] = values[c.kind]
+			}
+		}
+		counted := newTally()
+		counted.add(r)
+		if err := errors.Join(s.take(t, r), s.end(t, counted.sum(t))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
