@@ -67,9 +67,9 @@ var tables = []*table{
 }
 
 // notMoved are the tables that say something of the database they are in: which
-// migrations it had, what was changed lately, who holds which lease, and which secret
-// key its ingresses agreed on.
-var notMoved = []string{"goose_db_version", "changes", "certificate_locks", "cluster"}
+// migrations it had, what was changed lately and must not be written twice, who holds
+// which lease, which secret key its ingresses agreed on, and which they are.
+var notMoved = []string{"goose_db_version", "changes", "receipts", "certificate_locks", "cluster", "nodes"}
 
 // columns reads what a table consists of: a name each, and the kind unless it is text.
 func columns(all ...string) []column {
