@@ -59,8 +59,8 @@ func IsUnsure(err error) bool {
 	return ok && known.Unsure
 }
 
-// unsure reports whether nobody but the server knows what became of a commit. With
-// SQLite there is no other.
+// unsure reports whether nobody but the server knows what became of a commit; a caller
+// who left while it was done does not know either.
 func unsure(err error) bool {
 	if _, ok := errors.AsType[*commitError](err); !ok {
 		return false
@@ -68,7 +68,7 @@ func unsure(err error) bool {
 	if server, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return endedByServer(server)
 	}
-	return isAway(err)
+	return isAway(err) || isContext(err)
 }
 
 // unavailable returns what keeps the engine from its work, or "".

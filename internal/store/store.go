@@ -281,14 +281,18 @@ func (db *DB) attempt(ctx context.Context, f func(tx *Tx) error) ([]Change, erro
 	if err := tx.run(f); err != nil {
 		return nil, err
 	}
-	if err := sqlTx.Commit(); err != nil {
+	err = sqlTx.Commit()
+	switch {
+	case err != nil && db.Shared():
 		return nil, &commitError{err}
+	case err != nil:
+		return nil, fmt.Errorf("commit: %w", err)
 	}
 	return tx.changes, nil
 }
 
-// commitError says that a commit failed. Without an answer of the server nobody
-// knows whether it was done, so that it is not tried again.
+// commitError says that a commit on a server failed. Without an answer nobody knows
+// whether it was done, so that it is not tried again.
 type commitError struct{ cause error }
 
 // Error implements error.

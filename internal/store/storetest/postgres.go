@@ -26,14 +26,18 @@ import (
 )
 
 // URLVariable names the variable with the URL of a PostgreSQL server that tests may
-// make databases on. Without it they start a server of their own.
+// make databases on. Without it, and where the server itself is made to fail, they start
+// one of their own.
 const URLVariable = "INGRESS_TEST_DATABASE_URL"
 
 // Postgres returns an opener of empty databases on a real PostgreSQL server, which
 // ends with the test. Where there is none the test is skipped.
 func Postgres(t testing.TB) func(testing.TB) *store.DB {
 	t.Helper()
-	server := StartPostgres(t)
+	server := givenServer(t)
+	if server == nil {
+		server = StartPostgres(t)
+	}
 	return func(t testing.TB) *store.DB {
 		t.Helper()
 		return OpenURL(t, server.CreateDatabase(t))
@@ -69,19 +73,25 @@ type Server struct {
 	exited   chan struct{}
 }
 
-// StartPostgres returns the server that URLVariable names, or starts one in a
-// temporary directory, on a socket and on loopback. As root it is run by an
-// unprivileged user, which PostgreSQL insists on. Without its programs the test is
-// skipped.
+// givenServer is the one that URLVariable names, or nil.
+func givenServer(t testing.TB) *Server {
+	t.Helper()
+	raw := os.Getenv(URLVariable)
+	if raw == "" {
+		return nil
+	}
+	u, err := url.Parse(raw)
+	if err != nil {
+		t.Fatalf("%s is no URL", URLVariable)
+	}
+	return &Server{base: *u}
+}
+
+// StartPostgres starts a server that tests may treat badly, in a temporary directory, on
+// a socket and on loopback. As root it is run by an unprivileged user, which PostgreSQL
+// insists on. Without its programs the test is skipped.
 func StartPostgres(t testing.TB) *Server {
 	t.Helper()
-	if raw := os.Getenv(URLVariable); raw != "" {
-		u, err := url.Parse(raw)
-		if err != nil {
-			t.Fatalf("%s is no URL", URLVariable)
-		}
-		return &Server{base: *u}
-	}
 	// What a crash of the machine would lose is no matter here; killing it loses nothing.
 	s, err := NewServer(t.Context(), "fsync=off", "full_page_writes=off")
 	if errors.Is(err, ErrNotInstalled) {
