@@ -95,6 +95,7 @@ type limits struct {
 	BackendMaxRequests    int           `default:"1000" env:"INGRESS_BACKEND_MAX_REQUESTS" help:"Requests that one registered or remote backend answers at the same time; 0 for any number."`
 	BackendQueue          int           `default:"100" env:"INGRESS_BACKEND_QUEUE" help:"Requests that wait for that, 3 s at most; beyond it, 503."`
 	ResolveTimeout        time.Duration `default:"5s" env:"INGRESS_RESOLVE_TIMEOUT" help:"For the platform to resolve an id."`
+	ShutdownDelay         time.Duration `default:"0s" env:"INGRESS_SHUTDOWN_DELAY" help:"For balancers to notice that /readyz is 503 when the program is told to end; all is served meanwhile."`
 	ShutdownTimeout       time.Duration `default:"30s" env:"INGRESS_SHUTDOWN_TIMEOUT" help:"For requests in flight when the program ends."`
 }
 
@@ -274,7 +275,7 @@ func (l *limits) validate() error {
 	}); err != nil {
 		return err
 	}
-	for _, d := range []namedDuration{{"--request-timeout", l.RequestTimeout}, {"--tunnel-idle-timeout", l.TunnelIdleTimeout}} {
+	for _, d := range []namedDuration{{"--request-timeout", l.RequestTimeout}, {"--tunnel-idle-timeout", l.TunnelIdleTimeout}, {"--shutdown-delay", l.ShutdownDelay}} {
 		if d.value < 0 {
 			return fmt.Errorf("%s: %v must not be less than 0", d.flag, d.value)
 		}

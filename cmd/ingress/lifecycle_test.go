@@ -448,3 +448,19 @@ func TestTheExampleFileHasEverySettingAndStarts(t *testing.T) {
 		t.Errorf("only %d settings are listed", len(list))
 	}
 }
+
+// Told to end, an ingress says so to balancers, and serves on until they have noticed.
+func TestBalancersNoticeTheEndBeforeItComes(t *testing.T) {
+	i := startIngress(t, "--shutdown-delay", "5s")
+	link := i.shortened("https://example.com/")
+	if err := i.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	i.await("the ingress not to be ready", func() bool { return i.adminGet("/readyz") == "not ready\n" })
+	if a := i.get("http://localhost/u/" + link); a.status != http.StatusFound {
+		t.Errorf("a visitor meanwhile: %d", a.status)
+	}
+	if err := i.wait(); err != nil {
+		t.Errorf("it ended with %v", err)
+	}
+}

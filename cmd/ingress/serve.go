@@ -206,6 +206,7 @@ func (s *server) serveUntil(ctx context.Context, failed <-chan error) error {
 		case err := <-failed:
 			return joinErrors(fmt.Errorf("a public listener failed: %w", err), s.drain(s.front.Shutdown))
 		case <-ctx.Done():
+			s.awaitBalancers()
 			return s.drain(s.front.Shutdown)
 		case <-hangUp:
 			close(request.told)
@@ -427,6 +428,18 @@ func addressesOf(listeners []net.Listener) []string {
 		list[i] = l.Addr().String()
 	}
 	return list
+}
+
+// awaitBalancers serves on for a while, so that whoever asks /readyz sends nobody here
+// any more when the listeners are closed.
+func (s *server) awaitBalancers() {
+	delay := s.config.Limits.ShutdownDelay
+	if delay == 0 {
+		return
+	}
+	s.ready.Store(false)
+	s.log.Info("about to end; serving on for balancers to notice", "delay", delay.String())
+	time.Sleep(delay) // a second signal ends the program at once
 }
 
 // drain stops accepting and lets requests in flight, WebSockets included, finish:
