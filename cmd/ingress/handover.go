@@ -271,10 +271,22 @@ func (b *bequest) close() {
 	}
 }
 
+// socketPair makes two connected sockets that no other program inherits, also where a
+// system call cannot say both at once.
+func socketPair() (pair [2]int, err error) {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	if pair, err = unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0); err == nil {
+		unix.CloseOnExec(pair[0])
+		unix.CloseOnExec(pair[1])
+	}
+	return pair, err
+}
+
 // start starts the program anew with the bequest, and returns its process and the
 // connection to talk to it by.
 func (b *bequest) start(executable string, args, env []string) (*os.Process, net.Conn, error) {
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	pair, err := socketPair()
 	if err != nil {
 		return nil, nil, fmt.Errorf("make a way to talk to it: %w", err)
 	}

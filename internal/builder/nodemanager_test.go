@@ -135,32 +135,6 @@ func names(t *testing.T, dir string) []string {
 	return list
 }
 
-// TestPackageManagersAreFetched builds, confined, on a machine that has neither
-// yarn nor pnpm.
-func TestPackageManagersAreFetched(t *testing.T) {
-	needsNoManager(t)
-	for manager, m := range managerPackages {
-		for what, wanted := range map[string]string{"by the lock file": "", "by name": `"packageManager":"` + m.name + "@" + managerVersion(t, manager) + `+sha512.abc",`} {
-			t.Run(manager+" "+what, func(t *testing.T) {
-				r := newRegistry(t, greeting, bundler, os.DirFS(managerFolderOf(t, manager)))
-				w := newWorld(t, Options{SearchPath: searchPath(t), Env: r.env(), Egress: []uint16{r.port(t)}, Tasks: confined{}})
-				w.ownedByATenant()
-				files := shop(wanted)
-				if manager == "pnpm" {
-					files["package.json"] = strings.Replace(files["package.json"], "node server.js", "pnpm exec node server.js", 1)
-				}
-				w.files(locked(t, manager, r, files))
-				w.giveCode()
-				w.wantShop(manager)
-				w.says(m.name+" "+managerVersion(t, manager)[:strings.IndexByte(managerVersion(t, manager), '.')], "fetching it from the registry")
-				if _, err := os.Stat(filepath.Join(w.req.Code, managerFolder)); (err == nil) != (manager == "pnpm") {
-					t.Errorf("it stays with the app: %v", err)
-				}
-			})
-		}
-	}
-}
-
 func managerVersion(t *testing.T, manager string) string {
 	t.Helper()
 	text, err := fs.ReadFile(os.DirFS(managerFolderOf(t, manager)), "package.json")
