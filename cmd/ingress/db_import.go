@@ -286,5 +286,4 @@ func (c *dbImportCmd) noteManaged(p *program, managed []string) {
 		return
 	}
 	p.remark("the files of apps and functions that run from source (%d) are not copied: %s; copy the folders apps and functions into %s, or deploy them again", len(managed), list, c.DataDir)
-	p.remark("of %d apps and functions that run from source the files are not copied: %s; copy the folders apps and functions into %s, or deploy them again", len(managed), list, c.DataDir)
 }
