@@ -84,7 +84,7 @@ func (o PostgresOptions) parse() (*pgx.ConnConfig, error) {
 	}
 	config, err := pgx.ParseConfig(o.URL)
 	if err != nil {
-		return nil, fmt.Errorf("it cannot be used: %s", reasonOf(err))
+		return nil, fmt.Errorf("it cannot be used: %s", withoutURL(err))
 	}
 	if config.Database == "" {
 		return nil, errors.New("it names no database; give one such as postgres://user@host:5432/database")
@@ -113,16 +113,27 @@ func setPatience(config *pgx.ConnConfig) {
 	}
 }
 
-// reasonOf is what pgx has to say without the URL that it repeats.
+// withoutURL is what pgx has to say of a URL, without the URL.
+func withoutURL(err error) string {
+	_, reason, cut := strings.Cut(err.Error(), "`: ")
+	if !cut {
+		return "it is malformed"
+	}
+	return firstLine(reason)
+}
+
+// reasonOf is the root of what pgx has to say, without the user and the database that
+// it repeats.
 func reasonOf(err error) string {
 	for next := errors.Unwrap(err); next != nil; next = errors.Unwrap(err) {
 		err = next
 	}
-	text := err.Error()
-	if _, after, cut := strings.Cut(text, "`: "); cut {
-		text = after
-	}
-	text, _, _ = strings.Cut(text, "\n") // it has a line for each attempt
+	return firstLine(err.Error())
+}
+
+// firstLine is the first of several attempts, which have a line each.
+func firstLine(text string) string {
+	text, _, _ = strings.Cut(text, "\n")
 	return text
 }
 

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -14,6 +16,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/m3o/ingress/internal/certs/certstest"
 	"github.com/m3o/ingress/internal/store"
 	"github.com/m3o/ingress/internal/store/storetest"
 )
@@ -138,6 +141,48 @@ func TestPasswordsAreNeverShown(t *testing.T) {
 		if got := store.RedactDatabase(raw); got != want {
 			t.Errorf("%s is shown as %s, want %s", raw, got, want)
 		}
+	}
+}
+
+// The URL says how much is asked of a server's certificate, as libpq's does.
+func TestConnectionsAreEncryptedAsTheURLSays(t *testing.T) {
+	server := storetest.StartPostgres(t)
+	u := server.CreateDatabase(t)
+	ca, stranger := certstest.New(t), certstest.New(t)
+	cert, key := ca.Issue("localhost")
+	if err := server.Encrypt(cert, key); err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	root := func(of *certstest.CA) string {
+		path := filepath.Join(t.TempDir(), "root.pem")
+		if err := os.WriteFile(path, of.PEM(), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	for _, test := range []struct {
+		name, host, query, says string
+	}{
+		{"encrypted, whoever it is", "127.0.0.1", "sslmode=require", ""},
+		{"in the clear", "127.0.0.1", "sslmode=disable", "does not let us in"},
+		{"from the right authority, by its name", "localhost", "sslmode=verify-full&sslrootcert=" + root(ca), ""},
+		{"by another name", "127.0.0.1", "sslmode=verify-full&sslrootcert=" + root(ca), "certificate"},
+		{"from the right authority, by any name", "127.0.0.1", "sslmode=verify-ca&sslrootcert=" + root(ca), ""},
+		{"from another authority", "localhost", "sslmode=verify-full&sslrootcert=" + root(stranger), "certificate"},
+		{"an authority that is not there", "localhost", "sslmode=verify-full&sslrootcert=/nonexistent", "nonexistent"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			db, err := openPostgres(t.Context(), with(t, u, func(u *url.URL) { u.Host, u.RawQuery = test.host+":"+u.Port(), test.query }), "")
+			if err == nil {
+				err = db.Close()
+			}
+			if (err == nil) != (test.says == "") || err != nil && !strings.Contains(err.Error(), test.says) {
+				t.Errorf("got %v, want %q", err, test.says)
+			}
+		})
 	}
 }
 

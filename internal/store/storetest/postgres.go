@@ -128,6 +128,28 @@ func NewServer(ctx context.Context, settings ...string) (*Server, error) {
 	return s, nil
 }
 
+// Encrypt has the server take connections by TLS alone, with a certificate and its key
+// in PEM, from its next start on, for which it is stopped.
+func (s *Server) Encrypt(cert, key []byte) error {
+	files := map[string][]byte{
+		"server.crt": cert, "server.key": key,
+		"pg_hba.conf": []byte("hostssl all all 127.0.0.1/32 trust\n"),
+	}
+	for name, content := range files {
+		path := filepath.Join(s.data(), name)
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			return err
+		}
+		if s.owner != nil {
+			if err := os.Chown(path, int(s.owner.Uid), int(s.owner.Gid)); err != nil {
+				return err
+			}
+		}
+	}
+	s.settings = append(s.settings, "ssl=on")
+	return s.Stop()
+}
+
 // Close ends the server and removes its files.
 func (s *Server) Close() error { return errors.Join(s.Stop(), os.RemoveAll(s.dir)) }
 
