@@ -25,9 +25,7 @@ const keepChanges = 24 * time.Hour
 // change log, and, once committed, a call to every subscriber.
 func (tx *Tx) Changed(ctx context.Context, kind, id string) error {
 	c := Change{Kind: kind, ID: id}
-	err := tx.QueryRowContext(ctx,
-		"INSERT INTO changes (kind, id, at) VALUES ($1, $2, $3) RETURNING version",
-		kind, id, time.Now().UnixNano()).Scan(&c.Version)
+	err := tx.QueryRowContext(ctx, "INSERT INTO changes (kind, id, at) VALUES ($1, $2, "+tx.now+") RETURNING version", kind, id).Scan(&c.Version)
 	if err != nil {
 		return fmt.Errorf("record the change of %s: %w", kind, classify(err))
 	}
@@ -85,11 +83,10 @@ func (db *DB) publish(changes []Change) {
 // PruneChanges removes rows of the change log, and receipts, that nobody can still
 // need.
 func (db *DB) PruneChanges(ctx context.Context) error {
-	before := time.Now().Add(-keepChanges).UnixNano()
 	return db.Write(ctx, func(tx *Tx) error {
-		_, err := tx.ExecContext(ctx, "DELETE FROM changes WHERE at < $1", before)
+		_, err := tx.ExecContext(ctx, "DELETE FROM changes WHERE at < "+tx.now+" - $1", keepChanges.Nanoseconds())
 		if err == nil && db.Shared() {
-			_, err = tx.ExecContext(ctx, "DELETE FROM receipts WHERE at < $1", before)
+			_, err = tx.ExecContext(ctx, "DELETE FROM receipts WHERE at < "+tx.now+" - $1", keepChanges.Nanoseconds())
 		}
 		return err
 	})

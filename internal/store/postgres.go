@@ -25,6 +25,7 @@ var postgresEngine = engine{
 	hasTable: "SELECT to_regclass($1) IS NOT NULL",
 	about:    "SELECT current_setting('server_version'), pg_database_size(current_database())",
 	mark:     "$",
+	now:      "(extract(epoch FROM clock_timestamp()) * 1000000000)::bigint",
 	snapshot: sql.LevelRepeatableRead, serial: sql.LevelSerializable, attempts: 50,
 	readLimit: 4 * time.Second, writeLimit: 8 * time.Second,
 }

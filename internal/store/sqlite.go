@@ -22,6 +22,7 @@ var sqliteEngine = engine{
 	hasTable: "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = $1)",
 	about:    "SELECT sqlite_version(), page_count * page_size FROM pragma_page_count(), pragma_page_size()",
 	mark:     "?",
+	now:      "CAST(unixepoch('now', 'subsec') * 1000000000 AS INTEGER)",
 }
 
 // readers is how many connections read at once. SQLite readers block nobody;

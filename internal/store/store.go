@@ -50,6 +50,9 @@ type engine struct {
 	snapshot, serial sql.IsolationLevel
 	// attempts is how often a transaction is tried that lost against another one.
 	attempts int
+	// now is the time in Unix nanoseconds, in SQL: that of the server, because the clocks
+	// of nodes differ.
+	now string
 	// readLimit and writeLimit bound the wait for a server; 0 is no limit.
 	readLimit, writeLimit time.Duration
 }
@@ -171,7 +174,7 @@ func (db *DB) Read(ctx context.Context, f func(q Querier) error) error {
 	if err != nil {
 		return fmt.Errorf("begin: %w", classify(late(ctx, err)))
 	}
-	tx := &Tx{Tx: sqlTx}
+	tx := &Tx{Tx: sqlTx, now: db.engine.now}
 	err = tx.run(func(tx *Tx) error { return f(tx) })
 	if err == nil {
 		err = sqlTx.Rollback() // there is nothing to commit
@@ -183,6 +186,7 @@ func (db *DB) Read(ctx context.Context, f func(q Querier) error) error {
 // was given to has returned.
 type Tx struct {
 	*sql.Tx
+	now     string // see engine
 	changes []Change
 }
 
@@ -237,7 +241,7 @@ func (db *DB) WriteOnce(ctx context.Context, receipt string, f func(tx *Tx) erro
 		return db.Write(ctx, f)
 	}
 	return db.Write(ctx, func(tx *Tx) error {
-		result, err := tx.ExecContext(ctx, "INSERT INTO receipts (id, at) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING", receipt, time.Now().UnixNano())
+		result, err := tx.ExecContext(ctx, "INSERT INTO receipts (id, at) VALUES ($1, "+tx.now+") ON CONFLICT (id) DO NOTHING", receipt)
 		if err != nil {
 			return fmt.Errorf("give a receipt: %w", err)
 		}
@@ -277,7 +281,7 @@ func (db *DB) attempt(ctx context.Context, f func(tx *Tx) error) ([]Change, erro
 	if err != nil {
 		return nil, fmt.Errorf("begin: %w", err)
 	}
-	tx := &Tx{Tx: sqlTx}
+	tx := &Tx{Tx: sqlTx, now: db.engine.now}
 	if err := tx.run(f); err != nil {
 		return nil, err
 	}
