@@ -10,7 +10,10 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"golang.org/x/net/http/httpguts"
 )
 
 // frontConn is a visitor's HTTP/1 connection. It follows the framing of what is
@@ -174,7 +177,7 @@ func (c *frontConn) begin(r *http.Request) (doubt string, body *framedBody) {
 		c.place.meet()
 	}
 	if len(r.TransferEncoding) > 0 {
-		body = &framedBody{ReadCloser: r.Body, framer: &c.framer, request: request}
+		body = &framedBody{ReadCloser: r.Body, framer: &c.framer, request: request, awaited: expectsContinue(r)}
 		r.Body = body
 	}
 	return c.framer.headDoubt(request), body
@@ -185,7 +188,19 @@ type framedBody struct {
 	io.ReadCloser
 	framer  *framer
 	request int
+	awaited bool        // it comes once the visitor is told to go on
+	read    atomic.Bool // which the first Read does
 }
+
+// expectsContinue reports whether a visitor waits for "100 Continue" (RFC 9110
+// 10.1.1).
+func expectsContinue(r *http.Request) bool {
+	return httpguts.HeaderValuesContainsToken(r.Header["Expect"], "100-continue")
+}
+
+// unwanted reports whether the visitor still waits to be told to send the body. A nil
+// body is no body in chunks.
+func (b *framedBody) unwanted() bool { return b != nil && b.awaited && !b.read.Load() }
 
 // errFraming is what is wrong with a body's framing, for the log.
 type errFraming string
@@ -195,6 +210,7 @@ func (e errFraming) Error() string { return "the body's framing is in doubt: " +
 
 // Read implements io.Reader.
 func (b *framedBody) Read(p []byte) (int, error) {
+	b.read.Store(true)
 	n, err := b.ReadCloser.Read(p)
 	if doubt := b.doubt(); doubt != nil {
 		return 0, doubt

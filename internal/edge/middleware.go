@@ -38,7 +38,7 @@ func (e *Edge) recorded(next http.Handler) http.Handler {
 		rec.match = e.route(r.Method, r.Host, r.URL.Path)
 		rec.route = rec.match.kind.String()
 		res := &response{
-			ResponseWriter: w, tunnels: e.tunnels, last: framesUnsurely(r) || rec.misunderstood(), leaving: &e.leaving, front: front,
+			ResponseWriter: w, tunnels: e.tunnels, last: framesUnsurely(r) || rec.misunderstood(), leaving: &e.leaving, front: front, framed: rec.framed,
 			isWebSocket: strings.EqualFold(r.Header.Get("Upgrade"), "websocket"), watch: watchWrites(w, r, e.config.Limits.WriteStall),
 		}
 		next.ServeHTTP(res, withRecord(r, rec))

@@ -12,8 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/net/http/httpguts"
-
 	"github.com/m3o/ingress/internal/upstream"
 )
 
@@ -238,7 +236,7 @@ func (p *proxy) send(w http.ResponseWriter, r *http.Request, h *hop, explain fun
 			stall = 0 // a stream may be silent from its beginning on, and has deadlines of its own
 		}
 		h.body = &visitorBody{
-			ReadCloser: r.Body, watch: watchReads(w, stall), expects: httpguts.HeaderValuesContainsToken(r.Header["Expect"], "100-continue"),
+			ReadCloser: r.Body, watch: watchReads(w, stall), expects: expectsContinue(r),
 		}
 		defer h.body.mayRest()
 		h.answer.body, h.record.body = h.body, h.body

@@ -24,7 +24,8 @@ type response struct {
 	// last makes this the last answer on its connection, and so does leaving.
 	last    bool
 	leaving *atomic.Bool
-	front   *frontConn // that the request came by, or nil
+	front   *frontConn  // that the request came by, or nil
+	framed  *framedBody // the request's body, when it comes in chunks over HTTP/1
 	// hsts has browsers keep to TLS, unless the app itself has a say in that.
 	hsts bool
 }
@@ -63,7 +64,7 @@ func (w *response) WriteHeader(status int) {
 	if w.hsts && status >= http.StatusOK && w.Header().Get("Strict-Transport-Security") == "" {
 		w.Header().Set("Strict-Transport-Security", hstsHeader)
 	}
-	if status >= http.StatusOK && (w.last || w.leaving.Load()) {
+	if status >= http.StatusOK && w.isLast() {
 		w.Header().Set("Connection", "close") // net/http takes this as an order
 	}
 	w.ResponseWriter.WriteHeader(status)
@@ -117,6 +118,12 @@ func (w *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return conn, buffered, nil
 }
 
+// isLast reports whether the connection is to be closed after this answer. That holds
+// too when the visitor waits to be told to send a body which nobody wants: net/http
+// would read what never comes before it answers, because the body that it knows is
+// inside of ours.
+func (w *response) isLast() bool { return w.last || w.leaving.Load() || w.framed.unwanted() }
+
 // flushBegun sends what has been written of an answer that is to be aborted, as
 // far as it came.
 func (w *response) flushBegun() {
@@ -144,7 +151,7 @@ func (w *response) ended() {
 	if w.hijacked != nil {
 		w.bytes += w.hijacked.sent.Load()
 		w.tunnels.remove(w.hijacked)
-	} else if !w.started() && (w.last || w.leaving.Load()) {
+	} else if !w.started() && w.isLast() {
 		w.Header().Set("Connection", "close") // net/http is about to answer 200
 	}
 }

@@ -147,19 +147,14 @@ func TestRefusedUploadsNeedNotBeSent(t *testing.T) {
 		}),
 	} {
 		for query, want := range map[string]string{"?api_key=k": "HTTP/1.1 100 Continue", "": "HTTP/1.1 401 "} {
-			conn, err := net.Dial("tcp", r.addr)
-			if err != nil {
-				t.Fatal(err)
+			for _, framing := range []string{"Content-Length: 5", "Transfer-Encoding: chunked"} {
+				conn := dial(t, r.addr)
+				fmt.Fprintf(conn, "POST /api/app/upload%s HTTP/1.1\r\nHost: own.test\r\n%s\r\nExpect: 100-continue\r\n\r\n", query, framing)
+				line, err := bufio.NewReader(conn).ReadString('\n')
+				if err != nil || !strings.HasPrefix(line, want) {
+					t.Errorf("%s %q %s: got %q, %v; want %s", name, query, framing, line, err, want)
+				}
 			}
-			if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
-				t.Fatal(err)
-			}
-			fmt.Fprintf(conn, "POST /api/app/upload%s HTTP/1.1\r\nHost: own.test\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n", query)
-			line, err := bufio.NewReader(conn).ReadString('\n')
-			if err != nil || !strings.HasPrefix(line, want) {
-				t.Errorf("%s %q: got %q, %v; want %s", name, query, line, err, want)
-			}
-			conn.Close()
 		}
 	}
 }
