@@ -7,6 +7,8 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -28,7 +30,23 @@ type UnavailableError struct {
 }
 
 // Error implements error.
-func (e *UnavailableError) Error() string { return e.Detail + ": " + e.Cause.Error() }
+func (e *UnavailableError) Error() string { return e.Detail + ": " + oneLine(e.Cause.Error()) }
+
+// oneLine puts pgx's attempts to connect, which have a line each, behind each other,
+// and those that ended alike once.
+func oneLine(text string) string {
+	first, rest, several := strings.Cut(text, "\n")
+	if !several {
+		return text
+	}
+	var attempts []string
+	for line := range strings.Lines(rest) {
+		if line = strings.TrimSpace(line); line != "" && !slices.Contains(attempts, line) {
+			attempts = append(attempts, line)
+		}
+	}
+	return first + " " + strings.Join(attempts, "; ")
+}
 
 // Unwrap returns the engine's error.
 func (e *UnavailableError) Unwrap() error { return e.Cause }
@@ -104,15 +122,16 @@ func sqliteUnavailable(err *sqlite.Error) string {
 // The codes of PostgreSQL's errors that something is done about (its manual,
 // appendix A).
 const (
-	pgUniqueViolation      = "23505"
-	pgReadOnly             = "25006"
-	pgSerializationFailure = "40001"
-	pgDeadlock             = "40P01"
-	pgDiskFull             = "53100"
-	pgLockNotAvailable     = "55P03"
-	pgQueryCanceled        = "57014"
-	pgAdminShutdown        = "57P01"
-	pgCrashShutdown        = "57P02"
+	pgUniqueViolation       = "23505"
+	pgReadOnly              = "25006"
+	pgInsufficientPrivilege = "42501"
+	pgSerializationFailure  = "40001"
+	pgDeadlock              = "40P01"
+	pgDiskFull              = "53100"
+	pgLockNotAvailable      = "55P03"
+	pgQueryCanceled         = "57014"
+	pgAdminShutdown         = "57P01"
+	pgCrashShutdown         = "57P02"
 )
 
 // endedByServer reports whether a server closed the connection because it was told

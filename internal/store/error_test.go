@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
@@ -73,5 +74,27 @@ func TestErrorsOfAServer(t *testing.T) {
 				t.Errorf("a second time it is %v", again)
 			}
 		})
+	}
+}
+
+// What keeps us from a server is said in one line, with what to do, and what several
+// attempts have in common once.
+func TestWhatKeepsUsFromAServer(t *testing.T) {
+	refused := &pgconn.PgError{Code: "28P01", Message: "password authentication failed"}
+	for password, want := range map[string]string{"": "INGRESS_DATABASE_PASSWORD", "wrong": "check user and password"} {
+		config := &pgx.ConnConfig{Config: pgconn.Config{Password: password}}
+		if got := explainConnect(refused, config).Error(); !strings.Contains(got, want) || !strings.Contains(got, refused.Message) {
+			t.Errorf("with the password %q: got %q; want %q", password, got, want)
+		}
+	}
+	for _, test := range []struct{ name, cause, want string }{
+		{"one line", "EOF", "away: EOF"},
+		{"attempts alike", "failed to connect to `x`:\n\ta: refused\n\ta: refused", "away: failed to connect to `x`: a: refused"},
+		{"attempts that differ", "failed to connect to `x`:\n\ta: refused\n\tb: no host\n", "away: failed to connect to `x`: a: refused; b: no host"},
+	} {
+		err := &UnavailableError{Detail: "away", Cause: errors.New(test.cause)}
+		if got := err.Error(); got != test.want {
+			t.Errorf("%s: got %q; want %q", test.name, got, test.want)
+		}
 	}
 }

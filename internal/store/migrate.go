@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 )
@@ -33,15 +34,24 @@ func (db *DB) migrate(ctx context.Context, pool *sql.DB) error {
 	}
 	have, newest, err := provider.GetVersions(ctx)
 	if err != nil {
-		return fmt.Errorf("read the schema version of %s: %w", db.name, classify(err))
+		return db.explainSchema("read the schema version of", err)
 	}
 	if have > newest {
 		return fmt.Errorf("database %s was written by a newer release (schema %d, this program knows %d); run that release, or restore a backup made before the upgrade", db.name, have, newest)
 	}
 	if _, err := provider.Up(ctx); err != nil {
-		return fmt.Errorf("bring the schema of %s up to date: %w", db.name, classify(err))
+		return db.explainSchema("bring up to date the schema of", err)
 	}
 	return nil
+}
+
+// explainSchema says what to do about a user who may not make tables: since
+// PostgreSQL 15 nobody may but the database's owner.
+func (db *DB) explainSchema(doing string, err error) error {
+	if server, ok := errors.AsType[*pgconn.PgError](err); ok && server.Code == pgInsufficientPrivilege {
+		return fmt.Errorf("database %s: its user may not make tables there (%s); make that user the database's owner (createdb --owner USER DATABASE, or ALTER DATABASE … OWNER TO …)", db.name, server.Message)
+	}
+	return fmt.Errorf("%s %s: %w", doing, db.name, classify(err))
 }
 
 // knownSchema is the number of the newest migration of the engine.
@@ -96,7 +106,7 @@ func (db *DB) migrateServer(ctx context.Context, config *pgx.ConnConfig) (err er
 	defer func() { err = errors.Join(err, pool.Close()) }() // which gives the lock up
 	conn, err := pool.Conn(ctx)
 	if err != nil {
-		return fmt.Errorf("database %s: %w", db.name, explainConnect(err))
+		return fmt.Errorf("database %s: %w", db.name, explainConnect(err, config))
 	}
 	defer conn.Close()
 	if err := db.lockSchema(ctx, conn); err != nil {

@@ -81,7 +81,7 @@ func ParsePostgres(raw string) error {
 func (o PostgresOptions) parse() (*pgx.ConnConfig, error) {
 	u, err := url.Parse(o.URL)
 	if err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" {
-		return nil, errors.New("it is no URL such as postgres://user@host:5432/database")
+		return nil, errors.New("it is no URL such as postgres://user@host:5432/database" + hintAtPassword(o.URL))
 	}
 	config, err := pgx.ParseConfig(o.URL)
 	if err != nil {
@@ -105,6 +105,16 @@ func (o PostgresOptions) parse() (*pgx.ConnConfig, error) {
 		config.ConnectTimeout = connectTimeout
 	}
 	return config, nil
+}
+
+// hintAtPassword says what is likely wrong with a URL that has a password in it and
+// cannot be read.
+func hintAtPassword(raw string) string {
+	beginning, _, found := strings.Cut(raw, "@")
+	if !found || strings.Count(beginning, ":") < 2 {
+		return ""
+	}
+	return "; in its password characters such as / # ? % and spaces must be written as %2F %23 %3F %25 and %20"
 }
 
 // setPatience has the server end nothing by itself.
@@ -163,7 +173,7 @@ func OpenPostgres(ctx context.Context, o PostgresOptions) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = db.checkServer(ctx, true)
+	err = db.checkServer(ctx, config, true)
 	if err == nil {
 		err = db.migrateServer(ctx, config)
 	}
@@ -180,11 +190,11 @@ func OpenPostgres(ctx context.Context, o PostgresOptions) (*DB, error) {
 // looking at a database or copying from it; it may be a replica. Nothing must be
 // written with it.
 func OpenPostgresToRead(ctx context.Context, o PostgresOptions) (*DB, error) {
-	db, _, err := o.connect()
+	db, config, err := o.connect()
 	if err != nil {
 		return nil, err
 	}
-	if err := db.checkServer(ctx, false); err != nil {
+	if err := db.checkServer(ctx, config, false); err != nil {
 		return nil, errors.Join(err, db.write.Close())
 	}
 	return db, nil
@@ -213,14 +223,14 @@ func (o PostgresOptions) connect() (*DB, *pgx.ConnConfig, error) {
 }
 
 // checkServer refuses a server that cannot be used, or not written to.
-func (db *DB) checkServer(ctx context.Context, toWrite bool) error {
+func (db *DB) checkServer(ctx context.Context, config *pgx.ConnConfig, toWrite bool) error {
 	limited, cancel := context.WithTimeout(ctx, 2*connectTimeout)
 	defer cancel()
 	var version, encoding, readOnly string
 	err := db.write.QueryRowContext(limited, "SELECT current_setting('server_version_num'), current_setting('server_encoding'), current_setting('transaction_read_only')").
 		Scan(&version, &encoding, &readOnly)
 	if err != nil {
-		return fmt.Errorf("database %s: %w", db.name, explainConnect(err))
+		return fmt.Errorf("database %s: %w", db.name, explainConnect(err, config))
 	}
 	number, err := strconv.Atoi(version)
 	if err != nil {
@@ -238,20 +248,25 @@ func (db *DB) checkServer(ctx context.Context, toWrite bool) error {
 }
 
 // explainConnect says in one line what keeps us from a server, and what to do.
-func explainConnect(err error) error {
+func explainConnect(err error, config *pgx.ConnConfig) error {
 	var server *pgconn.PgError
 	var connect *pgconn.ConnectError
 	switch {
 	case errors.As(err, &server):
 		switch server.Code {
 		case "28P01", "28000":
+			if server.Code == "28P01" && config.Password == "" {
+				return fmt.Errorf("it asks for a password, and none was given (%s); set INGRESS_DATABASE_PASSWORD, or use libpq's password file", server.Message)
+			}
 			return fmt.Errorf("it does not let us in (%s); check user and password, and the server's pg_hba.conf", server.Message)
 		case "3D000":
-			return fmt.Errorf("there is no such database (%s); make it with: createdb", server.Message)
+			return fmt.Errorf("there is no such database (%s); make it with: createdb --owner USER DATABASE", server.Message)
 		case "57P03":
 			return fmt.Errorf("it is starting or stopping (%s); try again in a while", server.Message)
 		}
 		return fmt.Errorf("it refuses the connection: %s (%s)", server.Message, server.Code)
+	case errors.As(err, &connect) && strings.Contains(err.Error(), "server refused TLS"):
+		return errors.New("the server does not speak TLS, which the URL's sslmode asks for; set it up there, or, in a network that is trusted, give sslmode=disable")
 	case errors.As(err, &connect), isAway(err), isContext(err):
 		return fmt.Errorf("it cannot be reached: %s; check host, port and the network", reasonOf(err))
 	}

@@ -68,6 +68,7 @@ func TestADatabaseThatCannotBeUsedIsSaidInOneLine(t *testing.T) {
 		says []string
 	}{
 		{"no URL", func(*testing.T) string { return "hunter2" }, []string{"postgres://user@host"}},
+		{"a password that is not escaped", func(*testing.T) string { return "postgres://u:hunter2/#@localhost/x" }, []string{"postgres://user@host", "%2F"}},
 		{"another scheme", func(*testing.T) string { return "mysql://u:hunter2@localhost/x" }, []string{"postgres://user@host"}},
 		{"no database", func(*testing.T) string { return "postgres://u:hunter2@localhost" }, []string{"names no database"}},
 		{"a broken parameter", func(*testing.T) string { return "postgres://u:hunter2@localhost/x?sslmode=perhaps" }, []string{"sslmode"}},
@@ -93,7 +94,10 @@ func TestADatabaseThatCannotBeUsedIsSaidInOneLine(t *testing.T) {
 			u := fresh(t)
 			run(t, u, "CREATE ROLE guest LOGIN", "REVOKE CREATE ON SCHEMA public FROM public")
 			return with(t, u, func(u *url.URL) { u.User = url.UserPassword("guest", "hunter2") })
-		}, []string{"permission denied"}},
+		}, []string{"permission denied", "createdb --owner"}},
+		{"no TLS", func(t *testing.T) string {
+			return with(t, fresh(t), func(u *url.URL) { u.RawQuery = "sslmode=require" })
+		}, []string{"does not speak TLS", "sslmode"}},
 		{"a newer release", func(t *testing.T) string {
 			u := fresh(t)
 			storetest.OpenURL(t, u)
