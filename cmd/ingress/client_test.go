@@ -269,6 +269,21 @@ func TestBootstrapKeyIsUsedOnThisMachine(t *testing.T) {
 	}
 }
 
+// The directory of one of several ingresses has no key, which is somewhere else.
+func TestWhereTheBootstrapKeyIsNotThereItIsSaidWhereToLook(t *testing.T) {
+	p := newFakePlatform(t, http.StatusOK, `{"message":"Hello "}`)
+	dir := t.TempDir()
+	got := shell{dataDir: dir}.run(t, "helloworld", "call", "--address", p.URL)
+	for _, want := range []string{"there is no " + filepath.Join(dir, bootstrapKeyFile), tokenVariable, "--data-dir", "several ingresses"} {
+		if got.code != 1 || !strings.Contains(got.stderr, want) {
+			t.Errorf("%q is not in %+v", want, got)
+		}
+	}
+	if n := len(p.requests()); n != 0 {
+		t.Errorf("%d requests were made without a key", n)
+	}
+}
+
 func TestKeyInTheEnvironmentBeatsTheBootstrapKey(t *testing.T) {
 	p := newFakePlatform(t, http.StatusOK, `{"message":"Hello "}`)
 	s := withKey()
