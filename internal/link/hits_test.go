@@ -2,6 +2,7 @@ package link
 
 import (
 	"fmt"
+	"log/slog"
 	"runtime"
 	"strings"
 	"sync"
@@ -148,6 +149,32 @@ func TestRunWritesHitsWhenItEnds(t *testing.T) {
 	w.Run(ended(t))
 	if n := hitsOf(t, newService(w.db, w.clock), "alice", "a"); n != 1 {
 		t.Errorf("%d hits are written, want 1", n)
+	}
+}
+
+// An outage is spoken of when it begins, not every second; and at the end hits are not
+// said to be kept.
+func TestHitsThatCannotBeWrittenAreSpokenOfOnce(t *testing.T) {
+	w := newWorld(t)
+	var said strings.Builder
+	w.log = slog.New(slog.NewTextHandler(&said, nil))
+	mustCreate(t, w.Service, "alice", "a")
+	w.Hit("a")
+	if err := w.db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for failed := range 3 {
+		if !w.flushOrLog(t.Context(), failed == 0) {
+			t.Fatal("a flush into a closed database did not fail")
+		}
+	}
+	if n := strings.Count(said.String(), "they are kept"); n != 1 {
+		t.Errorf("it was said %d times: %s", n, &said)
+	}
+	said.Reset()
+	w.Run(ended(t))
+	if got := said.String(); !strings.Contains(got, "are lost") || strings.Contains(got, "they are kept") {
+		t.Errorf("at the end: %s", got)
 	}
 }
 

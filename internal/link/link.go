@@ -119,27 +119,38 @@ func (s *Service) Run(ctx context.Context) {
 	defer flush.Stop()
 	defer prune.Stop()
 	s.pruneOrLog(ctx)
-	for {
+	for failed := false; ; {
 		select {
 		case <-flush.C:
-			s.flushOrLog(ctx)
+			failed = s.flushOrLog(ctx, !failed)
 		case <-prune.C:
 			s.pruneOrLog(ctx)
 		case <-ctx.Done():
-			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
-			defer cancel()
-			s.flushOrLog(last)
+			s.flushAtTheEnd(context.WithoutCancel(ctx))
 			return
 		}
 	}
 }
 
-func (s *Service) flushOrLog(ctx context.Context) {
-	if err := s.Flush(ctx); err != nil && ctx.Err() == nil {
+// flushOrLog reports whether hits could not be written. A database that is away for
+// hours is spoken of once, by aloud, and not every second.
+func (s *Service) flushOrLog(ctx context.Context, aloud bool) (failed bool) {
+	err := s.Flush(ctx)
+	if err != nil && ctx.Err() == nil && aloud {
 		s.log.WarnContext(ctx, "hits of short links could not be written; they are kept and will be tried again", "error", err)
 	}
 	if lost := s.hits.takeLost(); lost > 0 {
 		s.log.ErrorContext(ctx, "hits of short links were not counted: too many links were visited while hits could not be written", "hits", lost)
+	}
+	return err != nil
+}
+
+// flushAtTheEnd is the last chance of the hits in memory.
+func (s *Service) flushAtTheEnd(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
+	defer cancel()
+	if err := s.Flush(ctx); err != nil {
+		s.log.ErrorContext(ctx, "hits of short links could not be written before the end, and are lost", "error", err)
 	}
 }
 
