@@ -75,3 +75,11 @@ func (c *config) openDatabase(ctx context.Context, given secrets, log *slog.Logg
 func (c *config) postgres(given secrets, log *slog.Logger) store.PostgresOptions {
 	return store.PostgresOptions{URL: string(c.Database), Password: given.database, Connections: c.DatabaseConnections, Log: log}
 }
+
+// databasePlace is where everything is stored, to be shown.
+func (c *config) databasePlace() string {
+	if c.shared() {
+		return c.Database.String()
+	}
+	return filepath.Join(c.DataDir, databaseFile)
+}

@@ -164,6 +164,7 @@ func (s *socketControl) do(method, path string, in, out any) error {
 // storeControl works on the store while no process runs.
 type storeControl struct {
 	*settings
+	place string // the database, which the settings name
 	close func() error
 }
 
@@ -197,6 +198,7 @@ func (p *program) newStoreControl(c *config, why purpose, kept settingStore, clo
 			listen: plannedAddr(c.shownListen()), store: kept,
 			apply: checkAddresses, check: checkAddresses,
 		},
+		place: c.databasePlace(),
 		close: closeStore,
 	}
 	// A stored value that stops the start must still be removable. Who changes one is
@@ -223,8 +225,14 @@ func (s *storeControl) list() ([]setting, error) { return s.settings.list(), nil
 
 func (s *storeControl) get(name string) (setting, error) { return s.settings.get(name) }
 
+// set says where it has stored the value: ingresses that were given another database by
+// a flag know nothing of it.
 func (s *storeControl) set(name, value string) (string, error) {
-	return s.settings.set(context.Background(), name, value)
+	note, err := s.settings.set(context.Background(), name, value)
+	if note != "" {
+		note += "; "
+	}
+	return note + "no ingress is running here; it is stored in " + s.place, err
 }
 
 func (s *storeControl) unset(name string) (string, error) {

@@ -215,8 +215,9 @@ func TestLookingAtSettingsMakesNothing(t *testing.T) {
 	if _, err := os.Stat(dir); !os.IsNotExist(err) {
 		t.Errorf("looking made a data directory (%v)", err)
 	}
-	if _, stderr, code := runProgram(t, env, "config", "set", "micro.app.domain", "m3o.app"); code != 0 {
-		t.Errorf("config set: %s", stderr)
+	_, stderr, code := runProgram(t, env, "config", "set", "micro.app.domain", "m3o.app")
+	if where := filepath.Join(dir, "ingress.db"); code != 0 || !strings.Contains(stderr, "no ingress is running") || !strings.Contains(stderr, where) {
+		t.Errorf("config set: %d %s", code, stderr)
 	}
 	if out, _, _ := runProgram(t, env, "config", "get", "apps-domain"); strings.TrimSpace(out) != "m3o.app" {
 		t.Errorf("after config set: %q", out)
