@@ -92,6 +92,9 @@ func (s *server) openEmbedded(ctx context.Context) error {
 	}
 	s.onClose(s.lock.Close)
 	s.warnReadable(s.config.DataDir)
+	if s.secrets.database != "" && !s.config.shared() {
+		s.log.Warn("INGRESS_DATABASE_PASSWORD is set and --database is not; everything is kept in the data directory", "dir", s.config.DataDir)
+	}
 	db, err := s.config.openDatabase(ctx, s.secrets, s.log)
 	if err != nil {
 		return err
