@@ -296,6 +296,39 @@ func TestTheDatabaseGoesAwayAndComesBack(t *testing.T) {
 	}
 }
 
+// Behind the address is another server than before, which has none of its transactions,
+// as when a backup is restored: what it does not have is gone.
+func TestAnotherServerTakesThePlaceOfTheDatabase(t *testing.T) {
+	before := newCluster(t)
+	proxy := before.server.NewProxy(t)
+	after := newCluster(t)
+	after.node() // which makes the tables
+	there := storetest.OpenURL(t, before.url)
+	before.url = proxy.Through(t, before.url)
+	n := before.node()
+	for i := range 400 { // so that the numbers of transactions tell the two apart
+		if err := there.SetSetting(t.Context(), "unused", strconv.Itoa(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	link := "http://localhost/u/" + n.shortened("https://example.com/")
+	n.mustCall("app/Run", fmt.Sprintf(`{"name":"hello","backend":%q}`, named(t, "hello")))
+	n.awaitStatus(link, http.StatusFound)
+	n.awaitStatus("http://hello.app.localhost/", http.StatusOK)
+	proxy.Lead(after.server)
+	n.await("the node to notice", func() bool {
+		_, log := n.output()
+		return strings.Contains(log, "may have been missed")
+	})
+	noticed := time.Now()
+	n.await("another look", func() bool { return n.figure("ingress_store_behind_seconds") < time.Since(noticed).Seconds() })
+	for _, gone := range []string{link, "http://hello.app.localhost/"} {
+		if a := n.get(gone); a.status != http.StatusNotFound {
+			t.Errorf("%s, which the server does not have, answers %d", gone, a.status)
+		}
+	}
+}
+
 // Hits of the time in which the database was away are written afterwards.
 func TestHitsOutliveAnOutage(t *testing.T) {
 	c := newCluster(t)

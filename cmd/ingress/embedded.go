@@ -360,6 +360,7 @@ func (e *embedded) watch(plane *edge.Edge) {
 			plane.Invalidate(kind, c.ID)
 		}
 	})
+	e.db.OnGap(func(context.Context) error { plane.InvalidateAll(); return nil })
 }
 
 // begin hears of what the program before changes in its last requests: a key that is

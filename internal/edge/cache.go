@@ -289,6 +289,15 @@ func (c *resolveCache[V]) invalidate(id string) {
 	c.bad.Invalidate(id)
 }
 
+// invalidateAll is invalidate for every id.
+func (c *resolveCache[V]) invalidateAll() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	clear(c.flights)
+	c.good.InvalidateAll()
+	c.bad.InvalidateAll()
+}
+
 // close ends the lookups under way and waits for them. What is cached is served
 // on; nothing is looked up any more.
 func (c *resolveCache[V]) close() {

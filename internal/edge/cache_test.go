@@ -307,6 +307,34 @@ func TestLookupThatBeganBeforeAnInvalidationIsNotStored(t *testing.T) {
 	cache.want(t, "new", nil)
 }
 
+func TestNothingOfBeforeIsBelievedOnceAllIsInvalid(t *testing.T) {
+	c, g := newClock(), newGate()
+	cache := newTestCache(t, c, g.ask)
+	answered := make(chan string)
+	get := func(id string) {
+		value, _ := cache.get(t.Context(), id)
+		answered <- value
+	}
+	go get("known")
+	<-g.entered
+	g.answers <- "old"
+	<-answered
+	go get("late")
+	<-g.entered // and so it is under way when all is forgotten
+	cache.invalidateAll()
+	g.answers <- "old"
+	<-answered
+	cache.pending.Wait()
+	for _, id := range []string{"known", "late"} {
+		go get(id)
+		<-g.entered
+		g.answers <- "new"
+		if value := <-answered; value != "new" {
+			t.Errorf("%s is %q", id, value)
+		}
+	}
+}
+
 // waitFor polls a condition that another goroutine is about to bring about.
 func waitFor(t *testing.T, ok func() bool) {
 	t.Helper()

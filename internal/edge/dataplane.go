@@ -189,6 +189,14 @@ func (e *Edge) Invalidate(kind Kind, id string) error {
 	return nil
 }
 
+// InvalidateAll is Invalidate for every id there is: for when nobody can say what has
+// changed. It is safe for concurrent use.
+func (e *Edge) InvalidateAll() {
+	e.apps.invalidateAll()
+	e.functions.invalidateAll()
+	e.links.invalidateAll()
+}
+
 // Close ends the lookups that run in the background and waits for them. Call it
 // after the Server has shut down.
 func (e *Edge) Close() {

@@ -13,10 +13,10 @@ import (
 // concurrent use. TLS must be off, which it is on StartPostgres's server.
 type Proxy struct {
 	listener net.Listener
-	target   string
 	busy     sync.WaitGroup
 
 	mu      sync.Mutex
+	target  string    // where the server is
 	changed sync.Cond // broadcast when stalled or closed changes
 	cut     bool
 	stalled bool
@@ -76,6 +76,9 @@ func (p *Proxy) LoseCommit() { p.set(func() { p.commits = unasked }) }
 // answer arrives.
 func (p *Proxy) LoseAnswer() { p.set(func() { p.commits = unanswered }) }
 
+// Lead has the proxy lead to another server, and ends what leads to the one before.
+func (p *Proxy) Lead(to *Server) { p.set(func() { p.target = to.Address(); p.endLocked() }) }
+
 func (p *Proxy) set(f func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -114,7 +117,10 @@ type passage struct {
 
 // serve takes one connection to the server.
 func (p *Proxy) serve(client net.Conn) {
-	server, err := net.Dial("tcp", p.target)
+	p.mu.Lock()
+	target := p.target
+	p.mu.Unlock()
+	server, err := net.Dial("tcp", target)
 	if err != nil {
 		_ = client.Close() // as if nobody listened
 		return
