@@ -84,9 +84,17 @@ func unsure(err error) bool {
 		return false
 	}
 	if server, ok := errors.AsType[*pgconn.PgError](err); ok {
-		return endedByServer(server)
+		return endsConnection(server)
 	}
 	return isAway(err) || isContext(err)
+}
+
+// endsConnection reports whether an error ended the connection instead of the
+// transaction, so that it does not say what became of that. It need not be the
+// server's: a pooler that lost the server speaks in its name (class 08).
+func endsConnection(err *pgconn.PgError) bool {
+	severity := err.SeverityUnlocalized
+	return endedByServer(err) || severity == "FATAL" || severity == "PANIC" || strings.HasPrefix(err.Code, "08")
 }
 
 // unavailable returns what keeps the engine from its work, or "".

@@ -51,6 +51,8 @@ func TestErrorsOfAServer(t *testing.T) {
 		{"a lost race at the commit", commit(pg("40001")), "busy", false, true},
 		{"a full disk at the commit", commit(pg("53100")), "disk is full", false, false},
 		{"a server that ends at the commit", commit(pg("57P01")), "look whether it was done", true, false},
+		{"a pooler that lost the server at the commit", commit(pg("08P01")), "look whether it was done", true, false},
+		{"a server that falls at the commit", commit(&pgconn.PgError{SeverityUnlocalized: "PANIC", Code: "53100"}), "look whether it was done", true, false},
 		{"a cut connection at the commit", commit(io.ErrUnexpectedEOF), "look whether it was done", true, false},
 		{"silence at the commit", commit(errSilent), "look whether it was done", true, false},
 		{"a caller who left at the commit", commit(context.Canceled), "look whether it was done", true, false},
