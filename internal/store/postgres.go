@@ -252,6 +252,8 @@ func explainConnect(err error, config *pgx.ConnConfig) error {
 	var server *pgconn.PgError
 	var connect *pgconn.ConnectError
 	switch {
+	case errors.Is(err, context.Canceled): // by whoever started us
+		return fmt.Errorf("given up: %w", context.Canceled)
 	case errors.As(err, &server):
 		switch server.Code {
 		case "28P01", "28000":

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/url"
 	"os"
@@ -24,6 +25,49 @@ import (
 func openPostgres(ctx context.Context, url, password string) (*store.DB, error) {
 	return store.OpenPostgres(ctx, store.PostgresOptions{URL: url, Password: password, Log: discard})
 }
+
+// Who ends a start is not told that something is wrong with the server.
+func TestAStartThatIsGivenUp(t *testing.T) {
+	url := storetest.StartPostgres(t).CreateDatabase(t)
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	other, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close(context.Background())
+	if _, err := other.Exec(t.Context(), "SELECT pg_advisory_lock(x'696e6772657373'::bigint)"); err != nil {
+		t.Fatal(err)
+	}
+	for name, url := range map[string]string{
+		"a server that says nothing":       "postgres://tests@" + silent.Addr().String() + "/tests?sslmode=disable",
+		"another node that has the schema": url,
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			go func() { // ends with the listener
+				if conn, err := silent.Accept(); err == nil {
+					defer conn.Close()
+					cancel()
+					<-ctx.Done()
+				}
+			}()
+			_, err := store.OpenPostgres(ctx, store.PostgresOptions{URL: url, Log: slog.New(slog.NewTextHandler(onWrite(cancel), nil))})
+			if !errors.Is(err, context.Canceled) || strings.Contains(err.Error(), "check host") || strings.Contains(err.Error(), "10m") {
+				t.Errorf("it says %v", err)
+			}
+		})
+	}
+}
+
+// onWrite is a writer that calls itself.
+type onWrite func()
+
+func (f onWrite) Write(p []byte) (int, error) { f(); return len(p), nil }
 
 // run runs statements on a database as an operator would.
 func run(t *testing.T, url string, statements ...string) {
