@@ -386,14 +386,19 @@ func (e *embedded) release(ctx context.Context) error {
 	return joinErrors(e.engine.release(ctx), e.links.Flush(ctx), e.keys.Flush(ctx))
 }
 
-// tellTale is how far behind a node may be before it says so.
-const tellTale = 3 * time.Second
+const (
+	// tellTale is how far behind a node may be before it says so.
+	tellTale = 3 * time.Second
+	// pingLimit bounds a ping. Balancers wait a second for it, and must not take out
+	// all nodes at once because the database says nothing.
+	pingLimit = 500 * time.Millisecond
+)
 
 func (e *embedded) ping(ctx context.Context) error {
 	if behind := e.db.Behind(); behind > tellTale {
 		return fmt.Errorf("the database has not answered for %v", behind.Round(time.Second))
 	}
-	ctx, cancel := context.WithTimeout(ctx, tellTale)
+	ctx, cancel := context.WithTimeout(ctx, pingLimit)
 	defer cancel()
 	return e.db.Ping(ctx)
 }
