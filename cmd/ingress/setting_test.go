@@ -1,13 +1,18 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
+	"github.com/m3o/ingress/internal/store"
 	"github.com/m3o/ingress/internal/store/storetest"
 )
 
@@ -162,6 +167,51 @@ func TestWhatIsStoredIsInForceThoughTheCallerHasGone(t *testing.T) {
 	}
 	if got := s.addresses().appsDomain; got != "m3o.app" {
 		t.Errorf("in force is %s", got)
+	}
+}
+
+// lostStore cannot be read a few times.
+type lostStore struct {
+	*store.DB
+	failures atomic.Int64
+}
+
+func (s *lostStore) Settings(ctx context.Context) (map[string]string, error) {
+	if s.failures.Add(-1) >= 0 {
+		return nil, &store.UnavailableError{Detail: "away", Cause: errors.New("cut")}
+	}
+	return s.DB.Settings(ctx)
+}
+
+// A change is told of once: what cannot be read at that moment must be read later.
+func TestASettingThatCannotBeReadAtOnceComesIntoForce(t *testing.T) {
+	s := newSettings(t, nil)
+	db := s.store.(*store.DB)
+	lost := &lostStore{DB: db}
+	s.store = lost
+	lost.failures.Store(2)
+	var log bytes.Buffer
+	inForce := make(chan string, 1)
+	s.apply = func(a *addresses) error { inForce <- a.appsDomain; return nil }
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	run := s.follow(db, slog.New(slog.NewTextHandler(&log, nil)))
+	running.Go(func() { run(ctx) })
+	if err := db.SetSetting(t.Context(), "apps-domain", "other.localhost"); err != nil { // as another node
+		t.Fatal(err)
+	}
+	select {
+	case domain := <-inForce:
+		if domain != "other.localhost" {
+			t.Errorf("%s is in force", domain)
+		}
+	case <-time.After(30 * time.Second):
+		t.Error("it did not come into force")
+	}
+	cancel()
+	running.Wait()
+	if n := strings.Count(log.String(), "not in force"); n != 1 {
+		t.Errorf("the log speaks of it %d times: %s", n, &log)
 	}
 }
 
