@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/m3o/ingress/internal/certs/acmetest"
+	"github.com/m3o/ingress/internal/store"
 	"github.com/m3o/ingress/internal/store/storetest"
 )
 
@@ -296,13 +297,29 @@ func TestTheDatabaseGoesAwayAndComesBack(t *testing.T) {
 	}
 }
 
+// lead has a host name lead to an app, as a node does that has found the name's records.
+func lead(t *testing.T, db *store.DB, host, app string) {
+	t.Helper()
+	err := db.Write(t.Context(), func(tx *store.Tx) error {
+		_, err := tx.ExecContext(t.Context(), "INSERT INTO domains (host, tenant, kind, id, changed) VALUES ($1, '', 'app', $2, 0)", host, app)
+		if err != nil {
+			return err
+		}
+		return tx.Changed(t.Context(), "domain", host+"/"+app)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Behind the address is another server than before, which has none of its transactions,
 // as when a backup is restored: what it does not have is gone.
 func TestAnotherServerTakesThePlaceOfTheDatabase(t *testing.T) {
 	before := newCluster(t)
 	proxy := before.server.NewProxy(t)
 	after := newCluster(t)
-	after.node() // which makes the tables
+	after.node().mustCall("app/Run", fmt.Sprintf(`{"name":"shop","backend":%q}`, named(t, "after")))
+	lead(t, storetest.OpenURL(t, after.url), "shop.example", "shop")
 	there := storetest.OpenURL(t, before.url)
 	before.url = proxy.Through(t, before.url)
 	n := before.node()
@@ -315,6 +332,8 @@ func TestAnotherServerTakesThePlaceOfTheDatabase(t *testing.T) {
 	n.mustCall("app/Run", fmt.Sprintf(`{"name":"hello","backend":%q}`, named(t, "hello")))
 	n.awaitStatus(link, http.StatusFound)
 	n.awaitStatus("http://hello.app.localhost/", http.StatusOK)
+	lead(t, there, "shop.example", "hello")
+	n.awaitStatus("http://shop.example/", http.StatusOK)
 	proxy.Lead(after.server)
 	n.await("the node to notice", func() bool {
 		_, log := n.output()
@@ -326,6 +345,9 @@ func TestAnotherServerTakesThePlaceOfTheDatabase(t *testing.T) {
 		if a := n.get(gone); a.status != http.StatusNotFound {
 			t.Errorf("%s, which the server does not have, answers %d", gone, a.status)
 		}
+	}
+	if a := n.get("http://shop.example/"); a.body != "after" {
+		t.Errorf("a host that leads elsewhere on the server answers %d %s", a.status, a.body)
 	}
 }
 

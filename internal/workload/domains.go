@@ -33,11 +33,24 @@ func OpenDomains(ctx context.Context, db *store.DB) (*Domains, error) {
 	read := func(ctx context.Context) error {
 		return db.Read(ctx, func(q store.Querier) error { return d.load(ctx, q) })
 	}
-	db.OnGap(read)
+	db.OnGap(func(ctx context.Context) error {
+		d.disown()
+		return read(ctx)
+	})
 	if err := read(ctx); err != nil {
 		return nil, fmt.Errorf("read the domains: %w", err)
 	}
 	return d, nil
+}
+
+// disown has any change override what is known: another server, which may be behind the
+// database's address now, counts its changes from elsewhere.
+func (d *Domains) disown() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for host, to := range d.hosts {
+		d.hosts[host] = domainTarget{id: to.id}
+	}
 }
 
 // load reads where all hosts lead. Changes may arrive meanwhile, and on several nodes a
