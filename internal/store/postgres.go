@@ -154,7 +154,10 @@ func RedactDatabase(raw string) string {
 	if err != nil {
 		return "(a URL that cannot be read)"
 	}
-	q := u.Query()
+	q, err := url.ParseQuery(u.RawQuery)
+	if err != nil || u.Fragment != "" { // a password that is not escaped ends up there
+		return "(a URL that cannot be read)"
+	}
 	for _, secret := range []string{"password", "sslpassword"} {
 		if q.Has(secret) {
 			q.Set(secret, "xxxxx")

@@ -185,6 +185,8 @@ func TestPasswordsAreNeverShown(t *testing.T) {
 		"postgres://u@h/d?sslpassword=hunter2&sslmode=off": "postgres://u@h/d?sslmode=off&sslpassword=xxxxx",
 		"postgres://u@h/d":                                 "postgres://u@h/d",
 		"postgres://u:hunter2@h:bad/d":                     "(a URL that cannot be read)",
+		"postgres://u@h/d?password=hunter2;3":              "(a URL that cannot be read)",
+		"postgres://u:1#hunter2@h/d":                       "(a URL that cannot be read)",
 	} {
 		if got := store.RedactDatabase(raw); got != want {
 			t.Errorf("%s is shown as %s, want %s", raw, got, want)
