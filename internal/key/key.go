@@ -49,6 +49,7 @@ type Service struct {
 	node      string               // this process among those on the database
 	nodeLife  time.Duration        // see the constant
 	bootstrap atomic.Pointer[hash] // of the bootstrap key, nil before EnsureBootstrap
+	rekeyed   chan struct{}        // another node may have replaced the bootstrap key
 	log       *slog.Logger
 	now       func() time.Time
 	maxStale  time.Duration
@@ -70,7 +71,7 @@ func New(db *store.DB, o Options) *Service {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	s := &Service{keys: repository{db}, scopes: allScopes(o.Scopes), log: o.Log, now: o.Now, maxStale: o.MaxStale}
+	s := &Service{keys: repository{db}, scopes: allScopes(o.Scopes), log: o.Log, now: o.Now, maxStale: o.MaxStale, rekeyed: make(chan struct{}, 1)}
 	if db.Shared() {
 		s.node, s.nodeLife, s.buckets.leases = newNodeID(), nodeLife, newLeases(s.now())
 	}
@@ -78,12 +79,14 @@ func New(db *store.DB, o Options) *Service {
 		switch c.Kind {
 		case "key":
 			s.cache.forgetKey(c.ID)
+			s.askForBootstrap()
 		case "tenant":
 			s.cache.forgetTenant(c.ID)
 		}
 	})
 	db.OnGap(func(context.Context) error {
 		s.cache.forgetAll()
+		s.askForBootstrap()
 		return nil
 	})
 	return s
@@ -132,11 +135,13 @@ const (
 
 // Run writes down when keys were last used, every ten seconds and once more
 // when ctx ends; then it returns. On a database with other processes it also agrees
-// with them on the rates of keys, every second, and leaves them when ctx ends.
+// with them on the rates of keys, every second, and leaves them when ctx ends, and
+// follows them to another bootstrap key.
 func (s *Service) Run(ctx context.Context) {
 	if s.keys.db.Shared() {
 		var sharing sync.WaitGroup
 		sharing.Go(func() { s.shareRates(ctx) }) // by itself: a write that hangs must not keep a node from being seen
+		sharing.Go(func() { s.followBootstrap(ctx) })
 		defer sharing.Wait()
 	}
 	ticks := time.NewTicker(seenEvery)

@@ -292,6 +292,43 @@ func runJoinsAndLeaves(t *testing.T, server *storetest.Server) {
 	}
 }
 
+// The bootstrap key is replaced node by node, and works on those that run on.
+func TestABootstrapKeyOfAnotherNodeIsKnown(t *testing.T) {
+	url := storetest.StartPostgres(t).CreateDatabase(t)
+	old, next := newNode(t, url, time.Now), newNode(t, url, time.Now)
+	const former, latter = "the key of the year before", "the key of the year to come"
+	if _, err := old.EnsureBootstrap(t.Context(), former, t.TempDir()+"/none"); err != nil {
+		t.Fatal(err)
+	}
+	old.keys.db.FollowNodes()
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { old.Run(ctx) })
+	defer running.Wait()
+	defer cancel()
+	if old.IsPlatformKey(latter) {
+		t.Fatal("it knows the key already")
+	}
+	if _, err := next.EnsureBootstrap(t.Context(), latter, t.TempDir()+"/none"); err != nil {
+		t.Fatal(err)
+	}
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.After(30 * time.Second); !old.IsPlatformKey(latter); {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatal("the node that ran on does not know the key")
+		}
+	}
+	if _, err := old.Authenticate(t.Context(), latter); err != nil {
+		t.Errorf("the new key: %v", err)
+	}
+	if _, err := old.Authenticate(t.Context(), former); err == nil {
+		t.Error("the former key works")
+	}
+}
+
 func TestOnOneMachineNothingIsShared(t *testing.T) {
 	s := New(storetest.Open(t), Options{})
 	if s.buckets.leases != nil || s.node != "" || s.Collector() != nil {
