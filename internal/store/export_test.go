@@ -95,3 +95,13 @@ func (samples) each(_ context.Context, s sink) error {
 	}
 	return nil
 }
+
+// Look looks at the change log once, as FollowNodes does all the time, and returns how
+// many rows that reads.
+func (db *DB) Look(ctx context.Context) (rows int, err error) {
+	_, changes, err := db.feed.read(ctx)
+	if err == nil {
+		err = db.feed.lookOnce()
+	}
+	return len(changes), err
+}

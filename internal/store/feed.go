@@ -21,10 +21,11 @@ import (
 //
 // Versions are given before they are seen, because the transaction with the lower
 // one may commit last. So a reader that remembers the highest version it saw would
-// miss some. This one goes by the numbers of transactions: a snapshot's xmin is the
-// lowest that may still be running, and what was not seen in that snapshot can only
-// come from there on. It reads from a little before the xmin of the look before, and
-// leaves out what it knows already.
+// miss some. This one goes by the numbers of transactions: what a snapshot does not see
+// can only come from those that are running then, and from its xmax on, which nobody has
+// yet. It reads from a little before the xmax of the look before, and of those that were
+// running at that time, and leaves out what it knows already. So a transaction that
+// runs for hours, be it in another database of the server, costs nothing.
 type feed struct {
 	db     *DB
 	config *pgx.ConnConfig // of the connection that listens
@@ -33,7 +34,7 @@ type feed struct {
 	notices chan struct{} // others are to be notified
 
 	mu    sync.Mutex
-	xmin  int64           // of the look before
+	last  snapshot        // of the look before
 	looks int64           // how many there were
 	known map[int64]int64 // versions that subscribers have heard of and a look can see again, and the look it was at
 	// current is the time of the last look that succeeded, since the DB was opened.
@@ -59,12 +60,24 @@ const (
 	tooFarBehind = keepChanges / 2
 )
 
+// snapshot is which transactions a look could see: those below xmax that were not
+// running, which are numbers with commas between them.
+type snapshot struct {
+	xmax    int64
+	running string
+}
+
+// nowSnapshot is a query of one row: the snapshot it has itself.
+const nowSnapshot = `
+	SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS xmax,
+		array_to_string(ARRAY(SELECT pg_snapshot_xip(pg_current_snapshot())), ',') AS running`
+
 // newFeed returns the feed of what changes from now on.
 func newFeed(ctx context.Context, db *DB, config *pgx.ConnConfig) (*feed, error) {
 	f := &feed{
 		db: db, config: config, wake: make(chan struct{}, 1), notices: make(chan struct{}, 1), known: map[int64]int64{}, opened: time.Now(),
 	}
-	err := db.QueryRowContext(ctx, "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint").Scan(&f.xmin)
+	err := db.QueryRowContext(ctx, nowSnapshot).Scan(&f.last.xmax, &f.last.running)
 	if err != nil {
 		return nil, fmt.Errorf("database %s: read its change log: %w", db.name, err)
 	}
@@ -130,11 +143,11 @@ func (f *feed) lookOnce() error {
 	ctx, cancel := context.WithTimeout(f.ctx, lookLimit)
 	defer cancel()
 	begin := time.Since(f.opened)
-	xmin, changes, err := f.read(ctx)
+	now, changes, err := f.read(ctx)
 	if err != nil {
 		return err
 	}
-	if f.db.Behind() > tooFarBehind || xmin < f.xmin-reused {
+	if f.db.Behind() > tooFarBehind || now.xmax < f.last.xmax-reused {
 		// Rows may have been pruned, or this is another server, whose transactions
 		// have numbers of their own.
 		f.db.log.Warn("changes of other nodes may have been missed; what depends on them is read anew", "database", f.db.name)
@@ -142,40 +155,44 @@ func (f *feed) lookOnce() error {
 			return err
 		}
 	}
-	f.db.publish(f.advance(xmin, changes))
+	f.db.publish(f.advance(now, changes))
 	f.current.Store(int64(begin))
 	return nil
 }
 
-// read returns the rows that may be new, and the xmin of the snapshot they are of: a
-// single statement has a single snapshot.
-func (f *feed) read(ctx context.Context) (xmin int64, changes []Change, err error) {
+// read returns the rows that may be new, and the snapshot they are of: a single
+// statement has a single one.
+func (f *feed) read(ctx context.Context) (now snapshot, changes []Change, err error) {
 	rows, err := f.db.QueryContext(ctx, `
-		SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint, c.version, c.kind, c.id
-		FROM (SELECT 1) AS always LEFT JOIN changes AS c ON c.xid >= $1 ORDER BY c.version`, f.xmin-reused)
+		WITH now AS MATERIALIZED (`+nowSnapshot+`)
+		SELECT now.xmax, now.running, c.version, c.kind, c.id
+		FROM now LEFT JOIN (
+			SELECT version, kind, id FROM changes WHERE xid >= $1
+			UNION ALL SELECT version, kind, id FROM changes WHERE xid < $1 AND xid = ANY (string_to_array($2, ',')::bigint[])
+		) AS c ON TRUE ORDER BY c.version`, f.last.xmax-reused, f.last.running)
 	if err != nil {
-		return 0, nil, fmt.Errorf("read the change log: %w", err)
+		return snapshot{}, nil, fmt.Errorf("read the change log: %w", err)
 	}
 	defer rows.Close()
 	for rows.Next() {
 		var version sql.NullInt64
 		var kind, id sql.NullString
-		if err := rows.Scan(&xmin, &version, &kind, &id); err != nil {
-			return 0, nil, fmt.Errorf("read the change log: %w", err)
+		if err := rows.Scan(&now.xmax, &now.running, &version, &kind, &id); err != nil {
+			return snapshot{}, nil, fmt.Errorf("read the change log: %w", err)
 		}
 		if version.Valid {
 			changes = append(changes, Change{version.Int64, kind.String, id.String})
 		}
 	}
 	if err := rows.Err(); err != nil {
-		return 0, nil, fmt.Errorf("read the change log: %w", err)
+		return snapshot{}, nil, fmt.Errorf("read the change log: %w", err)
 	}
-	return xmin, changes, nil
+	return now, changes, nil
 }
 
 // advance returns the changes that nobody here has heard of, and remembers those that
 // the next look can see again.
-func (f *feed) advance(xmin int64, changes []Change) []Change {
+func (f *feed) advance(now snapshot, changes []Change) []Change {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.looks++
@@ -189,7 +206,7 @@ func (f *feed) advance(xmin int64, changes []Change) []Change {
 	// What this look did not see, and was heard of before the one before it, no other
 	// will see.
 	maps.DeleteFunc(f.known, func(_, look int64) bool { return look < f.looks-1 })
-	f.xmin = xmin
+	f.last = now
 	return fresh
 }
 

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/m3o/ingress/internal/store"
 	"github.com/m3o/ingress/internal/store/storetest"
 )
@@ -126,6 +128,36 @@ func TestAChangeThatCommitsLateIsNotMissed(t *testing.T) {
 		t.Fatal(err)
 	}
 	reader.await(t, patience, "early")
+}
+
+// A transaction that runs for long, of whichever database of the server, does not have
+// nodes read what they have read again and again.
+func TestALongTransactionElsewhereCostsNothing(t *testing.T) {
+	server := storetest.StartPostgres(t)
+	db := storetest.OpenURL(t, server.CreateDatabase(t))
+	other, err := pgx.Connect(t.Context(), server.CreateDatabase(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close(context.Background())
+	if _, err := other.Exec(t.Context(), "BEGIN; SELECT pg_current_xact_id()"); err != nil {
+		t.Fatal(err)
+	}
+	const number = 600
+	for i := range number {
+		if err := db.SetSetting(t.Context(), fmt.Sprint("setting", i), ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for look, most := range []int{number, number / 2} {
+		rows, err := db.Look(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if rows > most || look == 0 && rows < number {
+			t.Errorf("look %d reads %d rows", look, rows)
+		}
+	}
 }
 
 // Many transactions overlap in every way, some are given up, and nodes look all the
