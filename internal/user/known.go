@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/m3o/ingress/internal/store"
 )
@@ -101,24 +102,41 @@ func (r repository) accountChanged(ctx context.Context, tx *store.Tx, tenant, ac
 	return tx.Changed(ctx, changeAccount, accountKey(tenant, account))
 }
 
+// silentFor is after how long a database that says nothing is not waited for, where an
+// answer is known.
+const silentFor = 3 * time.Second
+
 // session returns a live session and its account, or errNotFound. While the database
 // cannot be reached, and for no longer than maxStale, it is what was read last.
 func (s *Service) session(ctx context.Context, tenant, id string) (session, account, error) {
-	hash, now, generation := hashSecret(id), s.now(), s.known.begin()
-	found, a, err := s.repo.readSession(ctx, tenant, id, now)
+	if !s.repo.db.Shared() {
+		return s.repo.readSession(ctx, tenant, id, s.now())
+	}
+	if s.repo.db.Behind() > silentFor {
+		if k, ok := s.believed(tenant, id); ok {
+			return k.session, k.account, nil
+		}
+	}
+	hash, generation := hashSecret(id), s.known.begin()
+	found, a, err := s.repo.readSession(ctx, tenant, id, s.now())
 	var away *store.UnavailableError
 	switch {
-	case !s.repo.db.Shared():
-		return found, a, err
 	case err == nil:
 		s.known.put(tenant, hash, knownSession{found, a}, generation)
 	case errors.Is(err, errNotFound):
 		s.known.put(tenant, hash, knownSession{}, generation)
-	case errors.As(err, &away) && s.repo.db.Behind() <= s.maxStale:
-		if k, ok := s.known.get(tenant, hash); ok && k.session.expires.After(now) {
-			k.session.id = id
+	case errors.As(err, &away):
+		if k, ok := s.believed(tenant, id); ok {
 			return k.session, k.account, nil
 		}
 	}
 	return found, a, err
+}
+
+// believed returns what was read last of a session, unless that is too long ago or the
+// session has expired.
+func (s *Service) believed(tenant, id string) (knownSession, bool) {
+	k, ok := s.known.get(tenant, hashSecret(id))
+	k.session.id = id
+	return k, ok && s.repo.db.Behind() <= s.maxStale && k.session.expires.After(s.now())
 }
