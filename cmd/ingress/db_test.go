@@ -246,6 +246,11 @@ func TestAPlatformMovesToPostgreSQLAndBack(t *testing.T) {
 	if got := node.mustCall("url/list", `{"id":"docs-7"}`); !strings.Contains(fmt.Sprint(got), "docs-7") {
 		t.Errorf("a link is %v", got)
 	}
+	// Why it answers nobody, the operator is told without a visit, which would order a
+	// certificate.
+	if out, stderr, code := node.run(nil, "explain", "https://hello.fn.test/"); code != 0 || !strings.Contains(out, "elsewhere") || !strings.Contains(out, "one of several") {
+		t.Errorf("a function that ran from source: %d %s%s", code, out, stderr)
+	}
 	s := ours.status("--database", url)
 	if len(s.Connections) == 0 || s.Connections[0].Count < 1 || s.Server == "" || s.Bytes < 1<<20 || s.Schema != s.Known {
 		t.Errorf("with an ingress on it the database is %+v", s)

@@ -41,7 +41,7 @@ var errElsewhere = errors.New("it was deployed on one machine, and this ingress 
 
 // Acquire implements edge.Activator.
 func (elsewhere) Acquire(context.Context, string) (edge.Lease, error) {
-	return edge.Lease{}, &edge.Unready{Reason: edge.ReasonStopped, Cause: errElsewhere}
+	return edge.Lease{}, &edge.Unready{Reason: edge.ReasonElsewhere, Cause: errElsewhere}
 }
 
 // Do implements function.Caller.
@@ -61,7 +61,7 @@ func (e elsewhere) describe(ctx context.Context, kind edge.Kind, id string) (sen
 	case err != nil:
 		return "it cannot be told: " + err.Error(), ""
 	}
-	return errElsewhere.Error(), edge.ReasonStopped
+	return errElsewhere.Error(), edge.ReasonElsewhere
 }
 
 func (elsewhere) run(context.Context, *store.DB) error { return nil }

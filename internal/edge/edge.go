@@ -76,7 +76,7 @@ type Activator interface {
 // Unready is why a managed backend cannot take a request now.
 type Unready struct {
 	// Reason is one of ReasonDeploying, ReasonNotAwake, ReasonQueueFull, ReasonBusy,
-	// ReasonDeployFailed, ReasonCrashLooping and ReasonStopped.
+	// ReasonDeployFailed, ReasonCrashLooping, ReasonStopped and ReasonElsewhere.
 	Reason Reason
 	// RetryAfter is when it is worth trying again; zero when nobody knows.
 	RetryAfter time.Duration

@@ -44,6 +44,7 @@ const (
 	ReasonDeployFailed      Reason = "deploy_failed"       // none of its versions could be built and started
 	ReasonCrashLooping      Reason = "crash_looping"       // its process ends again and again
 	ReasonStopped           Reason = "stopped"             // its owner, or its removal, stopped it
+	ReasonElsewhere         Reason = "elsewhere"           // it ran on one machine, and this ingress is one of several
 	ReasonBadDestination    Reason = "bad_destination"     // the link leads to something that is no web address
 	ReasonInternal          Reason = "internal"            // a defect of ours
 )

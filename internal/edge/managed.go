@@ -87,6 +87,10 @@ func unreadyText(reason Reason) *failure {
 		message, hint = "This keeps stopping soon after it is started.", "It is tried again from time to time. Its owner finds the reason in its status and its run log."
 	case ReasonStopped:
 		message, hint = "This is stopped.", "Its owner can start it again."
+	case ReasonElsewhere:
+		f := fail(http.StatusServiceUnavailable, reason, "This does not run here.")
+		f.hint = "It was deployed on one machine, and this ingress is one of several. Its owner can register where it runs now."
+		return f
 	default:
 		reason = ReasonNotAwake
 		message, hint = "This could not be started in time.", "Try again in a few seconds. Its logs may say why."

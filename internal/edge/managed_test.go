@@ -67,6 +67,7 @@ func TestWhyAManagedBackendCannotAnswer(t *testing.T) {
 		{ReasonDeployFailed, "could not be deployed", false},
 		{ReasonCrashLooping, "keeps stopping", false},
 		{ReasonStopped, "is stopped", false},
+		{ReasonElsewhere, "does not run here", false},
 	} {
 		a.err = &Unready{Reason: row.reason, RetryAfter: 42 * time.Second, Cause: errors.New("it printed sesame")}
 		res := r.get("site.app.test/")
