@@ -66,6 +66,7 @@ type Server struct {
 
 	// What is below is of a server that the test has started.
 	dir, bin string
+	parent   string
 	settings []string
 	port     int
 	owner    *syscall.Credential
@@ -114,7 +115,13 @@ var ErrNotInstalled = errors.New("PostgreSQL's initdb and postgres are not insta
 // NewServer starts a server of its own with settings, such as fsync=off, until Close. The
 // error is ErrNotInstalled where there is none.
 func NewServer(ctx context.Context, settings ...string) (*Server, error) {
-	s := &Server{bin: findPrograms(), settings: settings}
+	return NewServerIn(ctx, "", settings...)
+}
+
+// NewServerIn is NewServer with its files in a folder of the one given, or for "" of the
+// system's for temporary files.
+func NewServerIn(ctx context.Context, parent string, settings ...string) (*Server, error) {
+	s := &Server{bin: findPrograms(), parent: parent, settings: settings}
 	if s.bin == "" {
 		return nil, ErrNotInstalled
 	}
@@ -176,7 +183,7 @@ func findPrograms() string {
 
 // initialise makes the server's files.
 func (s *Server) initialise() (err error) {
-	if s.dir, err = os.MkdirTemp("", "pg"); err != nil { // short: a socket's path must be
+	if s.dir, err = os.MkdirTemp(s.parent, "pg"); err != nil { // short: a socket's path must be
 		return err
 	}
 	if os.Geteuid() == 0 {
