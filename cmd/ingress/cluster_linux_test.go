@@ -17,6 +17,7 @@ import (
 // A database whose disk is full takes no writes and says so; all else goes on, and so do
 // writes once there is room.
 func TestTheDiskOfTheDatabaseIsFull(t *testing.T) {
+	t.Parallel()
 	if os.Geteuid() != 0 {
 		skiptest.Skip(t, "only root can make a small disk")
 	}

@@ -76,6 +76,7 @@ type model struct {
 // everything going wrong that can: processes are killed, the database is stopped, killed
 // and paused, ways to it are cut and stalled, commits and their answers get lost.
 func TestNodesKeepTheirPromisesUnderFaults(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t)
 	m := &model{t: t, c: c, ids: map[string]bool{}, acts: map[string]int{}}
 	for range 3 {

@@ -78,6 +78,7 @@ func (i *ingress) awaitStatus(url string, status int) {
 }
 
 func TestNodesShareWhatIsStored(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t)
 	nodes := c.nodes(3)
 	one, two, three := nodes[0], nodes[1], nodes[2]
@@ -116,6 +117,7 @@ func TestNodesShareWhatIsStored(t *testing.T) {
 }
 
 func TestNodesShareKeysAndSettings(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t)
 	nodes := c.nodes(2)
 	made := nodes[0].mustCall("api/keys/Generate", `{"description":"shared","scopes":["helloworld"]}`)
@@ -152,6 +154,7 @@ func TestNodesShareKeysAndSettings(t *testing.T) {
 // Of nodes that start together on an empty database one makes the schema, and one the
 // key.
 func TestManyNodesStartAtOnce(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t)
 	nodes := make([]*ingress, 5)
 	for n := range nodes {
@@ -183,6 +186,7 @@ func TestManyNodesStartAtOnce(t *testing.T) {
 }
 
 func TestANodeWithAnotherSecretKeyDoesNotStart(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t)
 	c.node()
 	dir := shortTempDir(t)
@@ -197,6 +201,7 @@ func TestANodeWithAnotherSecretKeyDoesNotStart(t *testing.T) {
 }
 
 func TestANodeOfSeveralRunsNoCode(t *testing.T) {
+	t.Parallel()
 	n := newCluster(t).node()
 	for path, body := range map[string]string{
 		"app/Run":         `{"name":"hello","repo":"https://example.com/a/b"}`,
@@ -243,6 +248,7 @@ func (c *cluster) faults() []fault {
 // What is known keeps working while the database is away; what cannot be known is
 // said to be; writes are refused; and afterwards all is as it should be.
 func TestTheDatabaseGoesAwayAndComesBack(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t)
 	nodes := c.nodes(2)
 	one, two := nodes[0], nodes[1]
@@ -315,6 +321,7 @@ func lead(t *testing.T, db *store.DB, host, app string) {
 // Behind the address is another server than before, which has none of its transactions,
 // as when a backup is restored: what it does not have is gone.
 func TestAnotherServerTakesThePlaceOfTheDatabase(t *testing.T) {
+	t.Parallel()
 	before := newCluster(t)
 	proxy := before.server.NewProxy(t)
 	after := newCluster(t)
@@ -355,6 +362,7 @@ func TestAnotherServerTakesThePlaceOfTheDatabase(t *testing.T) {
 // does not wait long, before they know that they are behind. On a slow machine the first
 // try may be too late to tell the two apart.
 func TestReadinessDoesNotWaitForTheDatabase(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t)
 	n := c.node()
 	for range 5 {
@@ -378,6 +386,7 @@ func TestReadinessDoesNotWaitForTheDatabase(t *testing.T) {
 
 // Hits of the time in which the database was away are written afterwards.
 func TestHitsOutliveAnOutage(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t)
 	nodes := c.nodes(2)
 	link := nodes[0].shortened("https://example.com/")
@@ -415,6 +424,7 @@ func TestHitsOutliveAnOutage(t *testing.T) {
 
 // A key that may have been revoked meanwhile is believed for so long and no longer.
 func TestKeysAreBelievedForAWhileWithoutTheDatabase(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t)
 	n := c.node("--auth-max-stale", "5s")
 	link := n.shortened("https://example.com/")
@@ -445,6 +455,7 @@ func TestKeysAreBelievedForAWhileWithoutTheDatabase(t *testing.T) {
 // A session that was read lately can be read while the database is away, unless it ended
 // on any node before.
 func TestSessionsAreBelievedForAWhileWithoutTheDatabase(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t)
 	nodes := c.nodes(2)
 	nodes[0].mustCall("user/Create", `{"username":"anna","email":"anna@example.com","password":"correct horse"}`)
@@ -497,6 +508,7 @@ func TestSessionsAreBelievedForAWhileWithoutTheDatabase(t *testing.T) {
 
 // What a node acknowledged is there when it is killed, and nothing is given twice.
 func TestNothingAcknowledgedIsLostWhenANodeIsKilled(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t)
 	nodes := c.nodes(2)
 	var mu sync.Mutex
@@ -564,6 +576,7 @@ func shortenWith(client *http.Client, destination string) (id string, err error)
 // Whichever node is asked, and whichever the authority visits: for one name there is one
 // order, and all nodes show what came of it.
 func TestNodesObtainACertificateOnce(t *testing.T) {
+	t.Parallel()
 	ca := acmetest.New(t, validity)
 	c := newCluster(t)
 	nodes := c.nodes(2, acmeArgs(ca)...)
@@ -599,6 +612,7 @@ func TestNodesObtainACertificateOnce(t *testing.T) {
 // A node gives its place to another program like any ingress, and the new one hears of
 // the others, too.
 func TestANodeOfSeveralIsUpgradedInPlace(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t)
 	other := c.node()
 	i, replace := replaceable(t, c.node())

@@ -108,6 +108,7 @@ func isFile(path string) bool {
 
 // Behind a balancer nodes can end, one after the other, and nobody notices.
 func TestNodesEndBehindABalancer(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t)
 	nodes := c.nodes(3, "--trusted-proxies", "127.0.0.0/8")
 	nodes[0].mustCall("app/Run", fmt.Sprintf(`{"name":"hello","backend":%q}`, named(t, "hello")))
