@@ -179,39 +179,23 @@ func (r repository) addHits(ctx context.Context, receipt string, hits map[string
 	})
 }
 
-// pruneBatch is how many rows one transaction removes, so that other writers do not
-// wait long, and so that what was left for days can be removed at all.
-const pruneBatch = 5000
-
 // prune frees ids deleted before the time given, and of each tenant all but the
 // latest so many.
 func (r repository) prune(ctx context.Context, before time.Time, keep int) error {
-	err := r.pruneAll(ctx, "SELECT id FROM links WHERE deleted <> 0 AND deleted < $1", before.UnixNano())
+	_, err := r.db.Prune(ctx, "DELETE FROM links WHERE id IN (SELECT id FROM links WHERE deleted <> 0 AND deleted < $1 LIMIT $2)", before.UnixNano())
 	if err == nil {
-		err = r.pruneAll(ctx, `
-			SELECT id FROM (
-				SELECT id, ROW_NUMBER() OVER (PARTITION BY tenant ORDER BY deleted DESC, id) AS place
-				FROM links WHERE deleted <> 0
-			) AS kept WHERE place > $1`, keep)
+		_, err = r.db.Prune(ctx, `
+			DELETE FROM links WHERE id IN (
+				SELECT id FROM (
+					SELECT id, ROW_NUMBER() OVER (PARTITION BY tenant ORDER BY deleted DESC, id) AS place
+					FROM links WHERE deleted <> 0
+				) AS kept WHERE place > $1 LIMIT $2
+			)`, keep)
 	}
 	if err != nil {
 		return fmt.Errorf("free the ids of deleted links: %w", err)
 	}
 	return nil
-}
-
-// pruneAll removes the links that a query with one argument finds, a batch at a time.
-func (r repository) pruneAll(ctx context.Context, ids string, arg any) error {
-	for {
-		var removed int64
-		err := r.db.Write(ctx, func(tx *store.Tx) (err error) {
-			removed, err = exec(ctx, tx, "DELETE FROM links WHERE id IN ("+ids+" LIMIT $2)", arg, pruneBatch)
-			return err
-		})
-		if err != nil || removed < pruneBatch {
-			return err
-		}
-	}
 }
 
 // exec runs a statement and returns how many rows it changed.

@@ -79,36 +79,3 @@ func (db *DB) publish(changes []Change) {
 		}
 	}
 }
-
-// pruneBatch is how many rows one transaction removes, so that other writers do not
-// wait long, and so that what was left for days can be removed at all.
-const pruneBatch = 10_000
-
-// PruneChanges removes rows of the change log, and receipts, that nobody can still
-// need.
-func (db *DB) PruneChanges(ctx context.Context) error {
-	err := db.pruneOld(ctx, "changes", "version")
-	if err == nil && db.Shared() {
-		err = db.pruneOld(ctx, "receipts", "id")
-	}
-	return err
-}
-
-// pruneOld removes what is older than keepChanges from a table, a batch at a time.
-func (db *DB) pruneOld(ctx context.Context, table, key string) error {
-	for {
-		var removed int64
-		err := db.Write(ctx, func(tx *Tx) error {
-			result, err := tx.ExecContext(ctx, fmt.Sprintf("DELETE FROM %[1]s WHERE %[2]s IN (SELECT %[2]s FROM %[1]s WHERE at < %[3]s - $1 LIMIT $2)",
-				table, key, tx.now), keepChanges.Nanoseconds(), pruneBatch)
-			if err != nil {
-				return err
-			}
-			removed, err = result.RowsAffected()
-			return err
-		})
-		if err != nil || removed < pruneBatch {
-			return err
-		}
-	}
-}

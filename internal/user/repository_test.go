@@ -281,7 +281,7 @@ func expiredRowsGo(t *testing.T, r repository) {
 	early, late := mustCreate(t, r, someone("alice", "early")), mustCreate(t, r, someone("alice", "late"))
 	hour := start.Add(time.Hour)
 	err := errors.Join(
-		addExpiredTokens(t, r, early, 2*pruneBatch+1),
+		addExpiredTokens(t, r, early, 2*store.PruneBatch+1),
 		r.openSession(ctx, session{id: "old", tenant: "alice", account: "early", created: start, expires: start}),
 		r.openSession(ctx, session{id: "new", tenant: "alice", account: "early", created: start, expires: hour}),
 		r.addVerification(ctx, "old", verification{tenant: "alice", expires: start, forget: start}),
@@ -293,7 +293,7 @@ func expiredRowsGo(t *testing.T, r repository) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if removed, err := r.prune(ctx, start); err != nil || removed != 2*pruneBatch+1+3 {
+	if removed, err := r.prune(ctx, start); err != nil || removed != 2*store.PruneBatch+1+3 {
 		t.Errorf("removed %d, %v", removed, err)
 	}
 	if removed, err := r.prune(ctx, start); err != nil || removed != 0 {

@@ -22,10 +22,6 @@ type verification struct {
 // maxAttempts is how many wrong codes a reset code survives.
 const maxAttempts = 5
 
-// pruneBatch is how many rows are removed in one transaction, so that other
-// writers wait only briefly.
-const pruneBatch = 500
-
 func (r repository) addVerification(ctx context.Context, token string, v verification) error {
 	return r.exec(ctx, "store a verification", `
 		INSERT INTO verifications (hash, tenant, account, email, success, failure, expires, forget)
@@ -182,8 +178,7 @@ func (r repository) resetPassword(ctx context.Context, a account, code, hash str
 	return wrapUnlessNotFound("reset a password", err)
 }
 
-// prune removes what has had its time, a batch at a time, and returns how many
-// rows went.
+// prune removes what has had its time, and returns how many rows went.
 func (r repository) prune(ctx context.Context, now time.Time) (int64, error) {
 	var total int64
 	for _, query := range []string{
@@ -192,32 +187,13 @@ func (r repository) prune(ctx context.Context, now time.Time) (int64, error) {
 		"DELETE FROM login_tokens WHERE hash IN (SELECT hash FROM login_tokens WHERE forget <= $1 LIMIT $2)",
 		"DELETE FROM reset_codes WHERE (tenant, account) IN (SELECT tenant, account FROM reset_codes WHERE expires <= $1 LIMIT $2)",
 	} {
-		n, err := r.pruneTable(ctx, query, now)
+		n, err := r.db.Prune(ctx, query, now.UnixNano())
 		total += n
 		if err != nil {
 			return total, fmt.Errorf("remove what has expired: %w", err)
 		}
 	}
 	return total, nil
-}
-
-func (r repository) pruneTable(ctx context.Context, query string, now time.Time) (int64, error) {
-	var total int64
-	for {
-		var n int64
-		err := r.db.Write(ctx, func(tx *store.Tx) error {
-			result, err := tx.ExecContext(ctx, query, now.UnixNano(), pruneBatch)
-			if err != nil {
-				return err
-			}
-			n, err = result.RowsAffected()
-			return err
-		})
-		total += n
-		if err != nil || n < pruneBatch {
-			return total, err
-		}
-	}
 }
 
 // wrapUnlessNotFound says what failed, but leaves errNotFound and success as
