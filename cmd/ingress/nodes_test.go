@@ -7,23 +7,7 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/m3o/ingress/internal/store/storetest"
 )
-
-// startNodes runs ingresses on one database.
-func startNodes(t *testing.T, number int) (nodes []*ingress) {
-	t.Helper()
-	url := storetest.StartPostgres(t).CreateDatabase(t)
-	env := []string{"INGRESS_DATABASE=" + url, "INGRESS_SECRET_KEY=" + strings.Repeat("5a", 32)}
-	for range number {
-		nodes = append(nodes, startIngressIn(t, shortTempDir(t), env))
-	}
-	for _, node := range nodes {
-		node.awaitNodes(number)
-	}
-	return nodes
-}
 
 // awaitNodes waits until an ingress knows of so many on its database.
 func (i *ingress) awaitNodes(number int) {
@@ -39,7 +23,10 @@ func (i *ingress) awaitNodes(number int) {
 func TestTwoProgramsOnOneDatabaseShareTheRateOfAKey(t *testing.T) {
 	t.Parallel()
 	const rate, looks = 20, 5
-	nodes := startNodes(t, 2)
+	nodes := newCluster(t).nodes(2)
+	for _, node := range nodes {
+		node.awaitNodes(len(nodes))
+	}
 	key := nodes[0].mustCall("api/tenants/create", `{"name":"busy"}`)["api_key"].(string)
 	nodes[0].mustCall("api/tenants/setquotas", fmt.Sprintf(`{"tenant":"busy","quotas":{"requests_per_second":%d,"burst":%d}}`, rate, rate))
 	clients := []*http.Client{nodes[0].client(), nodes[1].client()}
