@@ -276,7 +276,7 @@ func (s *server) runServices(e *embedded) {
 	e.spawn(e.links.Run)
 	e.spawn(e.users.Run)
 	e.spawn(func(ctx context.Context) { s.tidy(ctx, e.db, e.apps) })
-	e.spawn(s.settings.follow(e.db, s.log))
+	e.spawn(e.db.Reread(s.settings.follow, "setting"))
 	s.onClose(func() error {
 		cancel()
 		running.Wait()

@@ -4,16 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"maps"
 	"net"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
-
-	"github.com/m3o/ingress/internal/store"
 )
 
 // storable is a setting that can be changed while the program runs.
@@ -99,47 +95,11 @@ func (s *settings) reload(ctx context.Context) error {
 	return nil
 }
 
-// reloadAgain is how long settings that could not be read are left alone.
-const reloadAgain = time.Second
-
-// follow subscribes to what is stored on the database, by other nodes as well, and
-// returns what puts it in force until its context ends. What cannot be read is read again:
-// nobody tells of the same change twice.
-func (s *settings) follow(db *store.DB, log *slog.Logger) (run func(ctx context.Context)) {
-	changed := make(chan struct{}, 1)
-	note := func() {
-		select {
-		case changed <- struct{}{}:
-		default: // it is on its way already
-		}
-	}
-	db.Subscribe(func(c store.Change) {
-		if c.Kind == "setting" {
-			note()
-		}
-	})
-	db.OnGap(func(context.Context) error { note(); return nil })
-	return func(ctx context.Context) {
-		var again <-chan time.Time
-		for failed := false; ; {
-			select {
-			case <-changed:
-			case <-again:
-			case <-ctx.Done():
-				return
-			}
-			s.change.Lock()
-			err := s.reload(ctx)
-			s.change.Unlock()
-			if err != nil && ctx.Err() == nil && (!failed || again == nil) {
-				log.Error("settings that are stored are not in force here", "error", err)
-			}
-			failed, again = err != nil, nil
-			if _, away := errors.AsType[*store.UnavailableError](err); away {
-				again = time.After(reloadAgain)
-			}
-		}
-	}
+// follow puts in force what is stored on the database, by other nodes as well.
+func (s *settings) follow(ctx context.Context) error {
+	s.change.Lock()
+	defer s.change.Unlock()
+	return s.reload(ctx)
 }
 
 // blameStored says which stored settings take part in a failure and how to be

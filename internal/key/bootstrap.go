@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"strings"
-	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -119,35 +118,15 @@ func (s *Service) EnsureBootstrap(ctx context.Context, given, file string) (Boot
 	return b, err
 }
 
-// askForBootstrap has followBootstrap look.
-func (s *Service) askForBootstrap() {
-	select {
-	case s.rekeyed <- struct{}{}:
-	default: // it is about to
-	}
-}
-
-// followBootstrap learns of the bootstrap key that another node was started with in
+// rereadBootstrap learns of the bootstrap key that another node was started with in
 // place of the one in force, which may have any format: the edge must not pass it on. A
 // key that was revoked stays known for that reason.
-func (s *Service) followBootstrap(ctx context.Context) {
-	var again <-chan time.Time
-	for {
-		select {
-		case <-s.rekeyed:
-		case <-again:
-		case <-ctx.Done():
-			return
-		}
-		again = nil
-		h, there, err := otherBootstrap(ctx, s.keys.db, hash{})
-		switch {
-		case err != nil:
-			again = time.After(exchangeEvery) // shareRates says that the database is away
-		case there:
-			s.bootstrap.Store(&h)
-		}
+func (s *Service) rereadBootstrap(ctx context.Context) error {
+	h, there, err := otherBootstrap(ctx, s.keys.db, hash{})
+	if there {
+		s.bootstrap.Store(&h)
 	}
+	return err
 }
 
 func exists(file string) bool {

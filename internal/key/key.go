@@ -49,10 +49,11 @@ type Service struct {
 	node      string               // this process among those on the database
 	nodeLife  time.Duration        // see the constant
 	bootstrap atomic.Pointer[hash] // of the bootstrap key, nil before EnsureBootstrap
-	rekeyed   chan struct{}        // another node may have replaced the bootstrap key
-	log       *slog.Logger
-	now       func() time.Time
-	maxStale  time.Duration
+	// followBootstrap runs rereadBootstrap when another node may have replaced the key.
+	followBootstrap func(context.Context)
+	log             *slog.Logger
+	now             func() time.Time
+	maxStale        time.Duration
 }
 
 // scopeKeys is the scope of the service Keys; like that of any service, "*"
@@ -71,7 +72,7 @@ func New(db *store.DB, o Options) *Service {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	s := &Service{keys: repository{db}, scopes: allScopes(o.Scopes), log: o.Log, now: o.Now, maxStale: o.MaxStale, rekeyed: make(chan struct{}, 1)}
+	s := &Service{keys: repository{db}, scopes: allScopes(o.Scopes), log: o.Log, now: o.Now, maxStale: o.MaxStale}
 	if db.Shared() {
 		s.node, s.nodeLife, s.buckets.leases = newNodeID(), nodeLife, newLeases(s.now())
 	}
@@ -79,16 +80,15 @@ func New(db *store.DB, o Options) *Service {
 		switch c.Kind {
 		case "key":
 			s.cache.forgetKey(c.ID)
-			s.askForBootstrap()
 		case "tenant":
 			s.cache.forgetTenant(c.ID)
 		}
 	})
 	db.OnGap(func(context.Context) error {
 		s.cache.forgetAll()
-		s.askForBootstrap()
 		return nil
 	})
+	s.followBootstrap = db.Reread(s.rereadBootstrap, "key")
 	return s
 }
 
