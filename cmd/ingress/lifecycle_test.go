@@ -461,6 +461,9 @@ func TestBalancersNoticeTheEndBeforeItComes(t *testing.T) {
 	if a := i.get("http://localhost/u/" + link); a.status != http.StatusFound {
 		t.Errorf("a visitor meanwhile: %d", a.status)
 	}
+	if _, stderr, code := i.run(nil, "upgrade"); code == 0 || !strings.Contains(stderr, "told to end") {
+		t.Errorf("an upgrade meanwhile: %d %s", code, stderr)
+	}
 	if err := i.wait(); err != nil {
 		t.Errorf("it ended with %v", err)
 	}

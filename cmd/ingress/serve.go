@@ -206,8 +206,7 @@ func (s *server) serveUntil(ctx context.Context, failed <-chan error) error {
 		case err := <-failed:
 			return joinErrors(fmt.Errorf("a public listener failed: %w", err), s.drain(s.front.Shutdown))
 		case <-ctx.Done():
-			s.awaitBalancers()
-			return s.drain(s.front.Shutdown)
+			return joinErrors(s.awaitBalancers(failed), s.drain(s.front.Shutdown))
 		case <-hangUp:
 			close(request.told)
 		case request = <-s.upgrades:
@@ -431,15 +430,27 @@ func addressesOf(listeners []net.Listener) []string {
 }
 
 // awaitBalancers serves on for a while, so that whoever asks /readyz sends nobody here
-// any more when the listeners are closed.
-func (s *server) awaitBalancers() {
+// any more when the listeners are closed. It is over when a listener fails. A second
+// signal ends the program at once.
+func (s *server) awaitBalancers(failed <-chan error) error {
 	delay := s.config.Limits.ShutdownDelay
 	if delay == 0 {
-		return
+		return nil
 	}
 	s.ready.Store(false)
 	s.log.Info("about to end; serving on for balancers to notice", "delay", delay.String())
-	time.Sleep(delay) // a second signal ends the program at once
+	timer := time.NewTimer(delay)
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+			return nil
+		case err := <-failed:
+			return fmt.Errorf("a public listener failed: %w", err)
+		case request := <-s.upgrades:
+			request.answer <- upgradeAnswer{err: errors.New("this ingress was told to end, and gives its place to nobody; start the other one")}
+		}
+	}
 }
 
 // drain stops accepting and lets requests in flight, WebSockets included, finish:
