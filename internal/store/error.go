@@ -35,17 +35,17 @@ func (e *UnavailableError) Error() string { return e.Detail + ": " + oneLine(e.C
 // oneLine puts pgx's attempts to connect, which have a line each, behind each other,
 // and those that ended alike once.
 func oneLine(text string) string {
-	first, rest, several := strings.Cut(text, "\n")
-	if !several {
-		return text
+	heading := ""
+	if first, rest, several := strings.Cut(text, ":\n"); several {
+		heading, text = first+": ", rest
 	}
 	var attempts []string
-	for line := range strings.Lines(rest) {
+	for line := range strings.Lines(text) {
 		if line = strings.TrimSpace(line); line != "" && !slices.Contains(attempts, line) {
 			attempts = append(attempts, line)
 		}
 	}
-	return first + " " + strings.Join(attempts, "; ")
+	return heading + strings.Join(attempts, "; ")
 }
 
 // Unwrap returns the engine's error.

@@ -130,7 +130,7 @@ func withoutURL(err error) string {
 	if !cut {
 		return "it is malformed"
 	}
-	return firstLine(reason)
+	return oneLine(reason)
 }
 
 // reasonOf is the root of what pgx has to say, without the user and the database that
@@ -139,13 +139,7 @@ func reasonOf(err error) string {
 	for next := errors.Unwrap(err); next != nil; next = errors.Unwrap(err) {
 		err = next
 	}
-	return firstLine(err.Error())
-}
-
-// firstLine is the first of several attempts, which have a line each.
-func firstLine(text string) string {
-	text, _, _ = strings.Cut(text, "\n")
-	return text
+	return oneLine(err.Error())
 }
 
 // RedactDatabase returns a database's URL without its password, to be shown.
