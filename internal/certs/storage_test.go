@@ -34,17 +34,22 @@ func newTestStorage(t testing.TB, db *store.DB, sealer *store.Sealer) *Storage {
 // TestStorageConformance holds what the comments of certmagic.Storage say, for
 // ours and for the files that remote mode uses.
 func TestStorageConformance(t *testing.T) {
-	for name, open := range map[string]func(testing.TB) certmagic.Storage{
-		"store": func(t testing.TB) certmagic.Storage { return newTestStorage(t, storetest.Open(t), storetest.Sealer(t)) },
-		"files": func(t testing.TB) certmagic.Storage { return &certmagic.FileStorage{Path: t.TempDir()} },
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Run("values", func(t *testing.T) { testValues(t, open(t)) })
-			t.Run("folders", func(t *testing.T) { testFolders(t, open(t)) })
-			t.Run("locks", func(t *testing.T) { testLocks(t, open(t)) })
-			t.Run("many at once", func(t *testing.T) { testConcurrency(t, open(t)) })
-		})
+	in := func(open func(testing.TB) *store.DB) func(testing.TB) certmagic.Storage {
+		return func(t testing.TB) certmagic.Storage { return newTestStorage(t, open(t), storetest.Sealer(t)) }
 	}
+	t.Run("files", func(t *testing.T) {
+		testStorage(t, func(t testing.TB) certmagic.Storage { return &certmagic.FileStorage{Path: t.TempDir()} })
+	})
+	t.Run("SQLite", func(t *testing.T) { testStorage(t, in(storetest.Open)) })
+	t.Run("with conflicts", func(t *testing.T) { testStorage(t, in(storetest.OpenConflicting)) })
+	t.Run("PostgreSQL", func(t *testing.T) { testStorage(t, in(storetest.Postgres(t))) })
+}
+
+func testStorage(t *testing.T, open func(testing.TB) certmagic.Storage) {
+	t.Run("values", func(t *testing.T) { testValues(t, open(t)) })
+	t.Run("folders", func(t *testing.T) { testFolders(t, open(t)) })
+	t.Run("locks", func(t *testing.T) { testLocks(t, open(t)) })
+	t.Run("many at once", func(t *testing.T) { testConcurrency(t, open(t)) })
 }
 
 func testValues(t *testing.T, s certmagic.Storage) {

@@ -236,6 +236,49 @@ func TestConnectionsAreEncryptedAsTheURLSays(t *testing.T) {
 	}
 }
 
+func TestAPasswordIsTakenFromWhereItIsGiven(t *testing.T) {
+	server := storetest.StartPostgres(t)
+	u := server.CreateDatabase(t)
+	if err := server.Guard("guarded", "hunter2"); err != nil {
+		t.Fatal(err)
+	}
+	as := func(user *url.Userinfo) string { return with(t, u, func(u *url.URL) { u.User = user }) }
+	file := filepath.Join(t.TempDir(), "pgpass")
+	if err := os.WriteFile(file, []byte("*:*:*:guarded:hunter2\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		name, url, password string
+		variables           map[string]string
+		says                string
+	}{
+		{"in the URL", as(url.UserPassword("guarded", "hunter2")), "", nil, ""},
+		{"beside it", as(url.User("guarded")), "hunter2", nil, ""},
+		{"beside it, and wrong in it", as(url.UserPassword("guarded", "wrong")), "hunter2", nil, ""},
+		{"in libpq's variable", as(url.User("guarded")), "", map[string]string{"PGPASSWORD": "hunter2"}, ""},
+		{"in libpq's file", as(url.User("guarded")), "", map[string]string{"PGPASSFILE": file}, ""},
+		{"a wrong one", as(url.UserPassword("guarded", "hunter3")), "", nil, "does not let us in"},
+		{"none", as(url.User("guarded")), "", nil, "INGRESS_DATABASE_PASSWORD"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Setenv("HOME", t.TempDir()) // which has no such file
+			for name, value := range test.variables {
+				t.Setenv(name, value)
+			}
+			db, err := openPostgres(t.Context(), test.url, test.password)
+			if err == nil {
+				err = db.Close()
+			}
+			if (err == nil) != (test.says == "") || err != nil && !strings.Contains(err.Error(), test.says) {
+				t.Fatalf("got %v, want %q", err, test.says)
+			}
+			if err != nil && (strings.Contains(err.Error(), "hunter") || strings.Contains(err.Error(), "\n")) {
+				t.Errorf("it shows a password, or has several lines: %q", err)
+			}
+		})
+	}
+}
+
 // A server that takes connections and says nothing does not hold a start for ever.
 func TestASilentServerEndsTheStart(t *testing.T) {
 	silent, err := net.Listen("tcp", "127.0.0.1:0")

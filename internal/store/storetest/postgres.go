@@ -157,6 +157,22 @@ func (s *Server) Encrypt(cert, key []byte) error {
 	return s.Stop()
 }
 
+// Guard has the server ask a user for a password, from now on.
+func (s *Server) Guard(user, password string) error {
+	path := filepath.Join(s.data(), "pg_hba.conf")
+	rules, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(path, append([]byte("host all "+user+" 127.0.0.1/32 scram-sha-256\n"), rules...), 0o600); err != nil {
+		return err
+	}
+	return errors.Join(
+		s.exec("CREATE ROLE "+user+" LOGIN SUPERUSER PASSWORD '"+password+"'"),
+		s.exec("SELECT pg_reload_conf()"),
+	)
+}
+
 // Close ends the server and removes its files.
 func (s *Server) Close() error { return errors.Join(s.Stop(), os.RemoveAll(s.dir)) }
 
