@@ -19,7 +19,8 @@ import (
 )
 
 // Leases of locks. A holder renews its lease three times before it would expire;
-// one that died keeps the others waiting for at most the lease.
+// one that died keeps the others waiting for at most the lease. They go by the clock of
+// the database.
 const (
 	lease        = 30 * time.Second
 	renewEvery   = lease / 4
@@ -237,12 +238,11 @@ func (s *Storage) TryLock(ctx context.Context, name string) (bool, error) {
 	}
 	holder, got := rand.Text(), false
 	err = s.db.Write(ctx, func(tx *store.Tx) error {
-		now := s.now()
 		result, err := tx.ExecContext(ctx, `
-			INSERT INTO certificate_locks (name, holder, expires) VALUES ($1, $2, $3)
+			INSERT INTO certificate_locks (name, holder, expires) VALUES ($1, $2, `+s.db.Now()+` + $3)
 			ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, expires = excluded.expires
-			WHERE certificate_locks.expires <= $4`,
-			name, holder, now.Add(lease).UnixNano(), now.UnixNano())
+			WHERE certificate_locks.expires <= `+s.db.Now(),
+			name, holder, lease.Nanoseconds())
 		if err != nil {
 			return err
 		}
@@ -260,15 +260,15 @@ func (s *Storage) TryLock(ctx context.Context, name string) (bool, error) {
 }
 
 func (s *Storage) isFree(ctx context.Context, name string) (bool, error) {
-	var expires int64
-	err := s.db.QueryRowContext(ctx, "SELECT expires FROM certificate_locks WHERE name = $1", name).Scan(&expires)
+	var free bool
+	err := s.db.QueryRowContext(ctx, "SELECT expires <= "+s.db.Now()+" FROM certificate_locks WHERE name = $1", name).Scan(&free)
 	if store.IsNoRows(err) {
 		return true, nil
 	}
 	if err != nil {
 		return false, fmt.Errorf("lock %s: %w", name, err)
 	}
-	return expires <= s.now().UnixNano(), nil
+	return free, nil
 }
 
 // keep renews the lease until it is given up.
@@ -303,8 +303,8 @@ var errLockLost = errors.New("somebody else has the lock, because the lease had 
 
 func (s *Storage) renew(ctx context.Context, name, holder string) error {
 	return s.db.Write(ctx, func(tx *store.Tx) error {
-		result, err := tx.ExecContext(ctx, "UPDATE certificate_locks SET expires = $1 WHERE name = $2 AND holder = $3",
-			s.now().Add(lease).UnixNano(), name, holder)
+		result, err := tx.ExecContext(ctx, "UPDATE certificate_locks SET expires = "+s.db.Now()+" + $1 WHERE name = $2 AND holder = $3",
+			lease.Nanoseconds(), name, holder)
 		if err != nil {
 			return err
 		}

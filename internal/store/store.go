@@ -60,6 +60,10 @@ type engine struct {
 // Shared reports whether several processes may work on the database at once.
 func (db *DB) Shared() bool { return db.engine.dialect == database.DialectPostgres }
 
+// Now is the time in Unix nanoseconds as an expression in SQL: by the clock of the
+// database, on which nodes whose own clocks differ agree.
+func (db *DB) Now() string { return db.engine.now }
+
 // String names the database, without secrets.
 func (db *DB) String() string { return db.name }
 
