@@ -70,6 +70,33 @@ func classify(err error) error {
 	return err
 }
 
+const unwrittenRemark = "; nothing was written"
+
+// unwrittenError is an UnavailableError of a transaction that wrote nothing, which
+// matters to nobody who only reads.
+type unwrittenError struct {
+	error
+	detail string
+}
+
+// Error implements error.
+func (e *unwrittenError) Error() string { return e.error.Error() + unwrittenRemark }
+
+// Unwrap returns the error without what became of the transaction.
+func (e *unwrittenError) Unwrap() error { return e.error }
+
+// Unavailable is UnavailableError's.
+func (e *unwrittenError) Unavailable() string { return e.detail + unwrittenRemark }
+
+// unwritten classifies what ended a transaction that writes.
+func unwritten(err error) error {
+	err = classify(err)
+	if known, ok := errors.AsType[*UnavailableError](err); ok && !known.Unsure {
+		return &unwrittenError{err, known.Detail}
+	}
+	return err
+}
+
 // IsUnsure reports whether err says that a transaction may have been committed, or may
 // not.
 func IsUnsure(err error) bool {
@@ -111,14 +138,14 @@ func unavailable(err error) string {
 	return ""
 }
 
-const unreachable = "the database cannot be reached; nothing was written"
+const unreachable = "the database cannot be reached"
 
 func sqliteUnavailable(err *sqlite.Error) string {
 	switch err.Code() & 0xff { // the low byte is the primary result code
 	case sqlite3.SQLITE_FULL:
-		return "the disk is full; nothing was written"
+		return "the disk is full"
 	case sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY:
-		return "the disk cannot be used; nothing was written"
+		return "the disk cannot be used"
 	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED:
 		return "the database is busy"
 	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
@@ -151,19 +178,19 @@ func endedByServer(err *pgconn.PgError) bool {
 func postgresUnavailable(err *pgconn.PgError) string {
 	switch err.Code {
 	case pgReadOnly:
-		return "the database takes no writes now; nothing was written"
+		return "the database takes no writes now"
 	case pgSerializationFailure, pgDeadlock, pgLockNotAvailable, pgQueryCanceled:
-		return "the database is busy; nothing was written"
+		return "the database is busy"
 	case pgDiskFull:
-		return "the database's disk is full; nothing was written"
+		return "the database's disk is full"
 	}
 	switch err.Code[:min(2, len(err.Code))] {
 	case "08", "57": // connections, and what operators do to a server
 		return unreachable
 	case "28", "3D": // it lets us in no more
-		return "the database refuses this ingress; nothing was written"
+		return "the database refuses this ingress"
 	case "53": // connections and memory
-		return "the database has no room for more; nothing was written"
+		return "the database has no room for more"
 	case "58", "XX":
 		return "the database is damaged"
 	}

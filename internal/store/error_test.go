@@ -32,7 +32,7 @@ func TestErrorsOfAServer(t *testing.T) {
 		{"a caller's time is over", context.DeadlineExceeded, "", false, false},
 		{"a wrong query", pg("42601"), "", false, false},
 		{"a conflict of values", pg("23505"), "", false, false},
-		{"a full disk", pg("53100"), "disk is full; nothing was written", false, false},
+		{"a full disk", pg("53100"), "disk is full", false, false},
 		{"too many connections", pg("53300"), "no room", false, false},
 		{"out of memory", pg("53200"), "no room", false, false},
 		{"a read-only server", pg("25006"), "takes no writes", false, false},
@@ -72,10 +72,35 @@ func TestErrorsOfAServer(t *testing.T) {
 			if test.err != nil && mayTryAgain(test.err) != test.again {
 				t.Errorf("tried again: %t", mayTryAgain(test.err))
 			}
+			if strings.Contains(fmt.Sprint(got), "nothing was written") {
+				t.Errorf("who reads is told %q", got)
+			}
+			checkUnwritten(t, test.err, test.detail)
 			if again := classify(got); again != got { //nolint:errorlint // the very same
 				t.Errorf("a second time it is %v", again)
 			}
 		})
+	}
+}
+
+// checkUnwritten checks that who writes is told the same, and that nothing was written
+// if that is known.
+func checkUnwritten(t *testing.T, err error, detail string) {
+	t.Helper()
+	got, want := unwritten(err), ""
+	if detail != "" && !IsUnsure(got) {
+		want = "; nothing was written"
+	}
+	var down interface{ Unavailable() string }
+	told := ""
+	if errors.As(got, &down) {
+		told = down.Unavailable()
+	}
+	if !strings.Contains(told, detail) || !strings.HasSuffix(told, want) || want == "" && strings.Contains(told, "nothing was written") {
+		t.Errorf("who writes is told %q, want %q%s", told, detail, want)
+	}
+	if plain := fmt.Sprint(classify(err)); fmt.Sprint(got) != plain+want {
+		t.Errorf("operators are told %q, want %q%s", got, plain, want)
 	}
 }
 

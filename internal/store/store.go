@@ -232,7 +232,7 @@ func (db *DB) Write(ctx context.Context, f func(tx *Tx) error) error {
 			return nil
 		}
 		if attempt >= db.engine.attempts || !mayTryAgain(err) || !pause(limited, attempt) {
-			return classify(late(ctx, ended(limited, err)))
+			return unwritten(late(ctx, ended(limited, err)))
 		}
 	}
 }
