@@ -19,7 +19,8 @@ type workloads interface {
 	function.Caller
 	// describe says in a sentence what a workload is doing, and why it would answer
 	// nobody.
-	describe(ctx context.Context, kind edge.Kind, id string) (sentence string, reason edge.Reason)
+	// It is edge.Config's Describe.
+	describe(ctx context.Context, kind edge.Kind, id string) (sentence string, reason edge.Reason, err error)
 	// run begins, and release ends for another process to begin.
 	run(ctx context.Context, db *store.DB) error
 	release(ctx context.Context) error
@@ -49,19 +50,19 @@ func (elsewhere) Do(context.Context, string, *http.Request) (*http.Response, err
 	return nil, &function.UnreadyError{Message: errElsewhere.Error()}
 }
 
-func (e elsewhere) describe(ctx context.Context, kind edge.Kind, id string) (sentence string, reason edge.Reason) {
+func (e elsewhere) describe(ctx context.Context, kind edge.Kind, id string) (sentence string, reason edge.Reason, err error) {
 	registry := e.registries[workload.Kind(kind)]
 	if registry == nil {
-		return "", ""
+		return "", "", nil
 	}
 	b, err := registry.Backend(ctx, id)
 	switch {
 	case api.IsNotFound(err), err == nil && !b.Managed:
-		return "", ""
+		return "", "", nil
 	case err != nil:
-		return "it cannot be told: " + err.Error(), ""
+		return "", edge.ReasonElsewhere, err
 	}
-	return errElsewhere.Error(), edge.ReasonElsewhere
+	return errElsewhere.Error(), edge.ReasonElsewhere, nil
 }
 
 func (elsewhere) run(context.Context, *store.DB) error { return nil }

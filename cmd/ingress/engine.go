@@ -354,7 +354,7 @@ func (w *engine) Entered(key string, version int64, state workload.State, reason
 
 // describe says in a sentence what a workload is doing, and why it would answer
 // nobody.
-func (w *engine) describe(ctx context.Context, kind edge.Kind, id string) (sentence string, reason edge.Reason) {
+func (w *engine) describe(ctx context.Context, kind edge.Kind, id string) (sentence string, reason edge.Reason, err error) {
 	key := string(kind) + "/" + id
 	s, known := w.activator.Status(key)
 	if !known || s.Version == 0 {
@@ -363,11 +363,11 @@ func (w *engine) describe(ctx context.Context, kind edge.Kind, id string) (sente
 	if s.State == workload.CrashLooping {
 		reason = edge.ReasonCrashLooping
 	}
-	return statusSentence(s), reason
+	return statusSentence(s), reason, nil
 }
 
 // describeStored is about a workload of which nothing runs.
-func (w *engine) describeStored(ctx context.Context, key string) (sentence string, reason edge.Reason) {
+func (w *engine) describeStored(ctx context.Context, key string) (sentence string, reason edge.Reason, err error) {
 	registry, id, err := w.registry(key)
 	var b workload.Backend
 	if err == nil {
@@ -375,18 +375,18 @@ func (w *engine) describeStored(ctx context.Context, key string) (sentence strin
 	}
 	switch {
 	case api.IsNotFound(err), err == nil && !b.Managed:
-		return "", ""
+		return "", "", nil
 	case err == nil:
 		_, err = w.Current(ctx, key)
 	}
 	var unready *activator.Unready
 	switch {
 	case errors.As(err, &unready):
-		return unready.Error(), edgeReason(unready.Reason)
-	case err != nil:
-		return "it cannot be told: " + err.Error(), ""
+		return unready.Error(), edgeReason(unready.Reason), nil
+	case err != nil: // it cannot be read then what to start
+		return "", edge.ReasonNotAwake, err
 	}
-	return "it sleeps, and is started by the next request", ""
+	return "it sleeps, and is started by the next request", "", nil
 }
 
 func statusSentence(s activator.Status) string {

@@ -67,8 +67,9 @@ type Config struct {
 
 	// Describe says in a sentence how a Managed backend is, for Explain, and the
 	// reason for which it would answer nobody, if there is one. Both are empty for
-	// what is none; nil says nothing.
-	Describe func(ctx context.Context, kind Kind, id string) (sentence string, reason Reason)
+	// what is none; nil says nothing. An error says that the platform could not be
+	// asked; the reason is then that of an id which is known to be Managed.
+	Describe func(ctx context.Context, kind Kind, id string) (sentence string, reason Reason, err error)
 
 	// Tracing is of requests. Nil traces none.
 	Tracing *Tracing

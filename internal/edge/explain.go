@@ -120,9 +120,14 @@ func (e *Edge) explainManaged(ctx context.Context, x *Explanation, kind Kind) {
 	if e.config.Describe == nil {
 		return
 	}
-	sentence, reason := e.config.Describe(ctx, kind, x.ID)
+	sentence, reason, err := e.config.Describe(ctx, kind, x.ID)
 	x.Backend = sentence
+	if err != nil {
+		x.Backend = "it cannot be told: " + err.Error()
+	}
 	switch {
+	case err != nil && x.Known == knownNot:
+		x.Answer = ownAnswer(platformDown(err)) // as whoever asks for it now hears
 	case reason != "":
 		x.Answer = ownAnswer(unreadyText(reason))
 	case sentence != "":

@@ -83,14 +83,16 @@ func TestExplainTellsHowTheBackendIs(t *testing.T) {
 	clock := newClock()
 	r := newRig(t, nil, func(c *Config) {
 		c.Now = clock.now
-		c.Describe = func(_ context.Context, kind Kind, id string) (string, Reason) {
+		c.Describe = func(_ context.Context, kind Kind, id string) (string, Reason, error) {
 			switch id {
 			case "ours":
-				return string(kind) + "/" + id + " sleeps", ""
+				return string(kind) + "/" + id + " sleeps", "", nil
+			case "remembered", "away":
+				return "", ReasonElsewhere, errOutage
 			case "crashes":
-				return "it ends", ReasonCrashLooping
+				return "it ends", ReasonCrashLooping, nil
 			}
-			return "", ""
+			return "", "", nil
 		}
 	})
 	inside, leave := make(chan struct{}), make(chan struct{})
@@ -101,6 +103,7 @@ func TestExplainTellsHowTheBackendIs(t *testing.T) {
 	gone := httptest.NewServer(http.NotFoundHandler())
 	r.backends["gone"] = Backend{Key: "gone", URL: *urlOf(t, gone.URL), Origin: Remote}
 	gone.Close()
+	r.backends["remembered"] = Backend{Key: "app/remembered", Origin: Managed}
 	r.backends["ours"] = Backend{Key: "app/ours", Origin: Managed}
 	explain := func(id string) Explanation { return r.edge.Explain(t.Context(), urlOf(t, "http://"+id+".app.test/")) }
 
@@ -131,6 +134,12 @@ func TestExplainTellsHowTheBackendIs(t *testing.T) {
 	}
 	if x := explain("crashes"); x.Known != "no" || x.Backend != "it ends" || x.Answer != "503 crash_looping" {
 		t.Errorf("what runs here, and is not remembered: %+v", x)
+	}
+	r.get("remembered.app.test/")
+	for id, want := range map[string]string{"remembered": "503 elsewhere", "away": "503 platform_down"} {
+		if x := explain(id); x.Backend != "it cannot be told: "+errOutage.Error() || x.Answer != want {
+			t.Errorf("what the platform cannot be asked about: %+v, want %s", x, want)
+		}
 	}
 	if x := explain("nosuch"); x.Backend != "" || x.Answer != "the backend, if the platform knows it" {
 		t.Errorf("what nobody knows: %+v", x)
