@@ -194,10 +194,11 @@ func (p *Proxy) copy(to, from net.Conn, passes func(message []byte) bool) {
 	for {
 		n, err := from.Read(buffer)
 		if n > 0 {
-			p.awaitFlow()
+			// Decided as it comes: what waits must not take the fate of what comes later.
 			if !passes(buffer[:n]) {
 				return
 			}
+			p.awaitFlow()
 			if _, err := to.Write(buffer[:n]); err != nil {
 				return
 			}
