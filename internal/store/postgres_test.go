@@ -444,6 +444,51 @@ func TestWhatHasAReceiptIsDoneOnce(t *testing.T) {
 	}
 }
 
+// A server that falls silent in the middle of a transaction is given up, whatever
+// context the statement has.
+func TestAServerThatFallsSilentInATransactionIsGivenUp(t *testing.T) {
+	server := storetest.StartPostgres(t)
+	proxy := server.NewProxy(t)
+	db := storetest.OpenURL(t, proxy.Through(t, server.CreateDatabase(t)))
+	for name, statement := range map[string]func(tx *store.Tx) error{
+		"that writes": func(tx *store.Tx) error {
+			_, err := tx.ExecContext(context.Background(), "INSERT INTO settings (name, value, updated) VALUES ('a', 'b', 0)")
+			return err
+		},
+		"that reads": func(tx *store.Tx) error {
+			var n int
+			return tx.QueryRowContext(context.Background(), "SELECT count(*) FROM settings").Scan(&n)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			defer proxy.Heal()
+			err := db.Write(t.Context(), func(tx *store.Tx) error {
+				if err := tx.Changed(t.Context(), "setting", "a"); err != nil {
+					return err
+				}
+				proxy.Stall()
+				return statement(tx)
+			})
+			var down interface{ Unavailable() string }
+			if !errors.As(err, &down) || store.IsUnsure(err) || !strings.Contains(down.Unavailable(), "cannot be reached; nothing was written") {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+	err := db.Read(t.Context(), func(q store.Querier) error {
+		proxy.Stall()
+		var n int
+		return q.QueryRowContext(context.Background(), "SELECT count(*) FROM settings").Scan(&n)
+	})
+	proxy.Heal()
+	if _, ok := errors.AsType[*store.UnavailableError](err); !ok {
+		t.Errorf("a read: %v", err)
+	}
+	if settings, err := db.Settings(t.Context()); err != nil || len(settings) != 0 {
+		t.Errorf("afterwards there is %v, %v", settings, err)
+	}
+}
+
 func TestALockThatIsHeldTooLongIsSaid(t *testing.T) {
 	u := storetest.StartPostgres(t).CreateDatabase(t)
 	db := storetest.OpenURL(t, u)

@@ -178,7 +178,7 @@ func (db *DB) Read(ctx context.Context, f func(q Querier) error) error {
 	if err != nil {
 		return fmt.Errorf("begin: %w", classify(late(ctx, err)))
 	}
-	tx := &Tx{Tx: sqlTx, now: db.engine.now}
+	tx := db.newTx(limited, sqlTx)
 	err = tx.run(func(tx *Tx) error { return f(tx) })
 	if err == nil {
 		err = sqlTx.Rollback() // there is nothing to commit
@@ -190,23 +190,49 @@ func (db *DB) Read(ctx context.Context, f func(q Querier) error) error {
 // was given to has returned.
 type Tx struct {
 	*sql.Tx
-	now     string // see engine
+	now     string    // see engine
+	until   time.Time // when a server is given up; zero for never
 	changes []Change
+}
+
+// newTx returns a transaction that ctx bounds, whatever contexts its statements are
+// given: database/sql waits for a statement before it rolls back.
+func (db *DB) newTx(ctx context.Context, tx *sql.Tx) *Tx {
+	until, _ := ctx.Deadline()
+	return &Tx{Tx: tx, now: db.engine.now, until: until}
+}
+
+// within bounds the wait for one statement.
+func (tx *Tx) within(ctx context.Context) (context.Context, context.CancelFunc) {
+	if tx.until.IsZero() {
+		return ctx, func() {}
+	}
+	return context.WithDeadline(ctx, tx.until)
+}
+
+// ExecContext runs a statement.
+func (tx *Tx) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	limited, cancel := tx.within(ctx)
+	defer cancel()
+	return tx.Tx.ExecContext(limited, query, args...)
 }
 
 // QueryContext runs a query that returns rows, which must be closed before the
 // next query.
 func (tx *Tx) QueryContext(ctx context.Context, query string, args ...any) (*Rows, error) {
-	rows, err := tx.Tx.QueryContext(ctx, query, args...)
+	limited, cancel := tx.within(ctx)
+	rows, err := tx.Tx.QueryContext(limited, query, args...)
 	if err != nil {
-		return nil, classify(err)
+		cancel()
+		return nil, classify(late(ctx, err))
 	}
-	return &Rows{rows, ctx, func() {}}, nil
+	return &Rows{rows, ctx, cancel}, nil
 }
 
 // QueryRowContext runs a query that returns at most one row.
 func (tx *Tx) QueryRowContext(ctx context.Context, query string, args ...any) Row {
-	return Row{tx.Tx.QueryRowContext(ctx, query, args...), ctx, func() {}}
+	limited, cancel := tx.within(ctx)
+	return Row{tx.Tx.QueryRowContext(limited, query, args...), ctx, cancel}
 }
 
 // Write runs f in a transaction and commits it; when f returns an error nothing
@@ -285,7 +311,7 @@ func (db *DB) attempt(ctx context.Context, f func(tx *Tx) error) ([]Change, erro
 	if err != nil {
 		return nil, fmt.Errorf("begin: %w", err)
 	}
-	tx := &Tx{Tx: sqlTx, now: db.engine.now}
+	tx := db.newTx(ctx, sqlTx)
 	if err := tx.run(f); err != nil {
 		return nil, err
 	}
