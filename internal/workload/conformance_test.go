@@ -48,6 +48,7 @@ func conformance(t *testing.T, open opener) {
 		"reserving against creating":                  testReserveAgainstCreate,
 		"creating against deleting":                   testCreateAgainstDelete,
 		"a version's life":                            testVersionLife,
+		"deployed elsewhere":                          testDeployedElsewhere,
 		"a failed update leaves what was":             testFailedUpdate,
 		"of many updates the last one counts":         testSuperseded,
 		"a rollback needs no build":                   testRollback,

@@ -44,7 +44,7 @@ const joined = ` FROM workloads w
 // Get returns a workload of the caller's, or ErrNotFound.
 func (r *Registry) Get(ctx context.Context, caller api.Caller, name string) (Workload, error) {
 	w, err := r.find(ctx, r.db, caller.Tenant, name)
-	return w.Workload, err
+	return r.here(w.Workload), err
 }
 
 // List returns the caller's workloads, oldest first.
@@ -56,9 +56,18 @@ func (r *Registry) List(ctx context.Context, caller api.Caller) ([]Workload, err
 	}
 	var list []Workload
 	for _, w := range records {
-		list = append(list, w.Workload)
+		list = append(list, r.here(w.Workload))
 	}
 	return list, nil
+}
+
+// here returns a workload as it is where no sources are taken: what was deployed
+// elsewhere has Stopped, whatever it did last there.
+func (r *Registry) here(w Workload) Workload {
+	if r.noSources != "" && w.ID != "" && w.Managed() {
+		w.State, w.Reason = Stopped, r.noSources
+	}
+	return w
 }
 
 // find returns the tenant's workload of that name, or ErrNotFound.

@@ -542,3 +542,38 @@ func testNumbersGoOn(t *testing.T, f *fixture) {
 		t.Errorf("the deploy of the deleted one: %v", err)
 	}
 }
+
+// Where nothing is deployed nothing runs either, whatever was said of it where it did.
+func testDeployedElsewhere(t *testing.T, f *fixture) {
+	ctx, caller := t.Context(), tenant("alice")
+	f.promote(t, f.createManaged(t, caller, "pages").ID, 1)
+	f.create(t, caller, "hello")
+	o := f.options()
+	o.NoSources = "it runs on one machine"
+	list, err := workload.NewRegistry(workload.App, o).List(ctx, caller)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range list {
+		one, err := workload.NewRegistry(workload.App, o).Get(ctx, caller, w.Name)
+		if err != nil || one.State != w.State || one.Reason != w.Reason {
+			t.Errorf("alone %s is %s, %q, %v; in the list %s, %q", w.Name, one.State, one.Reason, err, w.State, w.Reason)
+		}
+		want, why := workload.Stopped, o.NoSources
+		if w.Name == "hello" { // a registered backend
+			want, why = workload.Ready, ""
+		}
+		if w.State != want || w.Reason != why {
+			t.Errorf("%s is %s, %q; want %s, %q", w.Name, w.State, w.Reason, want, why)
+		}
+	}
+	if len(list) != 2 {
+		t.Errorf("there are %d", len(list))
+	}
+	if _, err := workload.NewRegistry(workload.App, o).Get(ctx, caller, "nosuch"); !errors.Is(err, workload.ErrNotFound) {
+		t.Errorf("what is not there: %v", err)
+	}
+	if got := f.get(t, caller, "pages"); got.State != workload.Ready || got.Reason != "" {
+		t.Errorf("where it runs it is %s, %q", got.State, got.Reason)
+	}
+}
