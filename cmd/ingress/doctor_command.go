@@ -12,7 +12,9 @@ import (
 )
 
 // doctorCmd says what apps and functions can expect of this machine.
-type doctorCmd struct{}
+type doctorCmd struct {
+	Database databaseURL `env:"INGRESS_DATABASE" placeholder:"URL" help:"The --database of ingress serve: one of several ingresses runs nothing."`
+}
 
 // Help implements kong.HelpProvider.
 func (doctorCmd) Help() string {
@@ -24,6 +26,8 @@ ingress serve.
 
 // diagnosis is what doctor found.
 type diagnosis struct {
+	// NotHere is why nothing runs here all the same.
+	NotHere     string            `json:"not_here,omitempty"`
 	Confinement []confine.Measure `json:"confinement"`
 	Languages   []language        `json:"languages"`
 	Git         string            `json:"git"`
@@ -39,10 +43,13 @@ type language struct {
 }
 
 // Run prints the diagnosis.
-func (doctorCmd) Run(p *program) error {
+func (c *doctorCmd) Run(p *program) error {
 	found := diagnosis{Confinement: confine.Probe(), Languages: languages(p), Git: "built in: fetches without the system's git"}
 	if path, err := exec.LookPath("git"); err == nil {
 		found.Git = path
+	}
+	if c.Database != "" {
+		found.NotHere = notHere
 	}
 	if p.cli.JSON {
 		return printJSON(p.stdout, found)
@@ -55,7 +62,11 @@ func (doctorCmd) Run(p *program) error {
 	for _, l := range found.Languages {
 		tongues.add(l.Name, l.Version, l.Path+l.Missing)
 	}
-	_, err := fmt.Fprintf(p.stdout, "%s\n%s\ngit: %s\n", measures, tongues, found.Git)
+	note := ""
+	if found.NotHere != "" {
+		note = fmt.Sprintf("No apps and functions run here with --database: %s.\nWithout it:\n\n", found.NotHere)
+	}
+	_, err := fmt.Fprintf(p.stdout, "%s%s\n%s\ngit: %s\n", note, measures, tongues, found.Git)
 	return err
 }
 
