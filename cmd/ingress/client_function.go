@@ -4,8 +4,8 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"maps"
 	"slices"
+	"strings"
 	"unicode/utf8"
 
 	functionpb "github.com/m3o/ingress/proto/function"
@@ -195,6 +195,20 @@ func (cmd *functionReserveCmd) Run(ctx context.Context, c *client) error {
 	})
 }
 
+// reasons says of each name why it is missing, and once what is the same for several.
+func reasons(missing map[string]string) (list []string) {
+	alike := map[string][]string{}
+	for name, why := range missing {
+		alike[why] = append(alike[why], name)
+	}
+	for why, names := range alike {
+		slices.Sort(names)
+		list = append(list, strings.Join(names, ", ")+" ("+why+")")
+	}
+	slices.Sort(list)
+	return list
+}
+
 type functionRegionsCmd struct{}
 
 func (functionRegionsCmd) Help() string { return examples("ingress function regions") }
@@ -213,8 +227,8 @@ func (functionRuntimesCmd) Help() string { return examples("ingress function run
 func (cmd *functionRuntimesCmd) Run(ctx context.Context, c *client) error {
 	res := &functionpb.RuntimesResponse{}
 	return c.do(ctx, "function", "Runtimes", &functionpb.RuntimesRequest{}, res, func() error {
-		for _, name := range slices.Sorted(maps.Keys(res.Unavailable)) {
-			c.say("not here: %s (%s)", name, res.Unavailable[name])
+		for _, why := range reasons(res.Unavailable) {
+			c.say("not here: %s", why)
 		}
 		return c.printLines(res.Runtimes, "no languages; functions here are registered with --backend")
 	})
