@@ -14,6 +14,7 @@ type banner struct {
 	version   string
 	addresses *addresses
 	platform  string // "built in", or the remote API's address
+	database  string // that others use, too, or empty
 	dataDir   string // empty in remote mode
 	admin     string // host:port, or empty
 	home      string // shown as ~ in paths, or empty
@@ -34,6 +35,9 @@ func (b banner) write(w io.Writer) {
 	s.WriteByte('\n')
 	row := func(name, value string) { fmt.Fprintf(&s, "  %-10s %s\n", name, value) }
 	row("platform", b.platform)
+	if b.database != "" {
+		row("database", b.database)
+	}
 	if b.admin != "" {
 		row("admin", "http://"+b.admin+"/readyz  /metrics")
 	}

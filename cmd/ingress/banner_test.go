@@ -26,6 +26,7 @@ func (b banner) text() string {
 func TestTheBannerFitsATerminal(t *testing.T) {
 	b := newBanner(t, config{})
 	b.dataDir = "/home/jane/.local/share/m3o-ingress"
+	b.platform, b.database = "built in, one of several ingresses on one database", "postgres://ingress:xxxxx@db.example.com/ingress"
 	b.held.file, b.key = b.dataDir+"/bootstrap.key", "m3o_"+strings.Repeat("x", 49)
 	text := b.text()
 	for line := range strings.SplitSeq(text, "\n") {
@@ -37,6 +38,7 @@ func TestTheBannerFitsATerminal(t *testing.T) {
 		"  index      http://localhost:8080/\n",
 		"  apps       http://app.localhost:8080/   {id}.app.localhost\n",
 		"  verify     http://user.localhost:8080/  ?token={token}\n",
+		"  database   postgres://ingress:xxxxx@db.example.com/ingress\n",
 		"  data       ~/.local/share/m3o-ingress\n",
 		"  API key    " + b.key + "\n             kept in ~/.local/share/m3o-ingress/bootstrap.key\n",
 		"  curl 'http://localhost:8080/api/helloworld/Call?name=World' \\\n" +

@@ -403,11 +403,11 @@ func (e *embedded) ping(ctx context.Context) error {
 	return e.db.Ping(ctx)
 }
 
-func (e *embedded) describe() string {
+func (e *embedded) describe() (platform, database string) {
 	if e.db.Shared() {
-		return "built in, one of several on " + e.db.String()
+		return "built in, one of several ingresses on one database", e.db.String()
 	}
-	return "built in"
+	return "built in", ""
 }
 
 func (e *embedded) bootstrap() bootstrapKey {

@@ -82,7 +82,7 @@ func (r *remote) watch(*edge.Edge) {}
 
 func (r *remote) ping(context.Context) error { return r.calls.Outage() }
 
-func (r *remote) describe() string { return r.address.String() }
+func (r *remote) describe() (platform, database string) { return r.address.String(), "" }
 
 func (r *remote) bootstrap() bootstrapKey { return bootstrapKey{} }
 

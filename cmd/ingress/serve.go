@@ -132,8 +132,9 @@ type servedPlatform interface {
 	watch(*edge.Edge)
 	// ping reports whether its state can be read.
 	ping(context.Context) error
-	// describe says which platform it is, for people.
-	describe() string
+	// describe says which platform it is, for people, and which database it shares, if
+	// it does.
+	describe() (platform, database string)
 	// bootstrap says where the key is that may do everything.
 	bootstrap() bootstrapKey
 	// begin takes over what an earlier run left running, and runs what should. It is
@@ -392,9 +393,10 @@ func (s *server) leaveAdmins() {
 // in the log for everything else.
 func (s *server) announce() {
 	b := banner{
-		version: version(), addresses: s.settings.addresses(), platform: s.platform.describe(),
+		version: version(), addresses: s.settings.addresses(),
 		home: s.program.env("HOME"), held: s.config.keyHolder(s.program.env),
 	}
+	b.platform, b.database = s.platform.describe()
 	if s.admin != nil {
 		b.admin = s.admin.Addr().String()
 	}
