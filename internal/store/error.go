@@ -160,6 +160,8 @@ const (
 	pgUniqueViolation       = "23505"
 	pgReadOnly              = "25006"
 	pgInsufficientPrivilege = "42501"
+	pgNoSchema              = "3F000"
+	pgUnknownParameter      = "42704"
 	pgSerializationFailure  = "40001"
 	pgDeadlock              = "40P01"
 	pgDiskFull              = "53100"

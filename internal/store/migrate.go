@@ -45,10 +45,14 @@ func (db *DB) migrate(ctx context.Context, pool *sql.DB) error {
 	return nil
 }
 
-// explainSchema says what to do about a user who may not make tables: since
-// PostgreSQL 15 nobody may but the database's owner.
+// explainSchema says what to do where there is no place for tables, or a user may not
+// make them: since PostgreSQL 15 nobody may but the database's owner.
 func (db *DB) explainSchema(doing string, err error) error {
-	if server, ok := errors.AsType[*pgconn.PgError](err); ok && server.Code == pgInsufficientPrivilege {
+	server, ok := errors.AsType[*pgconn.PgError](err)
+	switch {
+	case ok && server.Code == pgNoSchema:
+		return fmt.Errorf("database %s: none of the schemas in its search_path is there (%s); make one with CREATE SCHEMA, or leave search_path out of the URL", db.name, server.Message)
+	case ok && server.Code == pgInsufficientPrivilege:
 		return fmt.Errorf("database %s: its user may not make tables there (%s); make that user the database's owner (createdb --owner USER DATABASE, or ALTER DATABASE … OWNER TO …)", db.name, server.Message)
 	}
 	return fmt.Errorf("%s %s: %w", doing, db.name, classify(err))

@@ -260,6 +260,8 @@ func explainConnect(err error, config *pgx.ConnConfig) error {
 			return fmt.Errorf("it does not let us in (%s); check user and password, and the server's pg_hba.conf", server.Message)
 		case "3D000":
 			return fmt.Errorf("there is no such database (%s); make it with: createdb --owner USER DATABASE", server.Message)
+		case pgUnknownParameter:
+			return fmt.Errorf("it does not know a parameter of the URL (%s); look for a misspelt one behind the ?", server.Message)
 		case "57P03":
 			return fmt.Errorf("it is starting or stopping (%s); try again in a while", server.Message)
 		}

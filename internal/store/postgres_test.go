@@ -139,6 +139,12 @@ func TestADatabaseThatCannotBeUsedIsSaidInOneLine(t *testing.T) {
 			run(t, u, "CREATE ROLE guest LOGIN", "REVOKE CREATE ON SCHEMA public FROM public")
 			return with(t, u, func(u *url.URL) { u.User = url.UserPassword("guest", "hunter2") })
 		}, []string{"permission denied", "createdb --owner"}},
+		{"no schema", func(t *testing.T) string {
+			return with(t, fresh(t), func(u *url.URL) { u.RawQuery = "search_path=nowhere" })
+		}, []string{"no schema has been selected", "CREATE SCHEMA", "search_path"}},
+		{"a misspelt parameter", func(t *testing.T) string {
+			return with(t, fresh(t), func(u *url.URL) { u.RawQuery = "sslmod=disable" })
+		}, []string{"does not know a parameter", "sslmod"}},
 		{"no TLS", func(t *testing.T) string {
 			return with(t, fresh(t), func(u *url.URL) { u.RawQuery = "sslmode=require" })
 		}, []string{"does not speak TLS", "sslmode"}},
