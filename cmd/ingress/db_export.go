@@ -36,6 +36,9 @@ type copied struct {
 
 // Run writes the file.
 func (c *dbExportCmd) Run(p *program) error {
+	if c.File == "" {
+		return usagef("name the file to make, or - for standard output")
+	}
 	if err := c.find(p); err != nil {
 		return err
 	}

@@ -471,6 +471,7 @@ func TestLookingMakesNoDatabase(t *testing.T) {
 		t.Errorf("where there is none the status is %+v", s)
 	}
 	d.refuse([]string{"no database at"}, "export", filepath.Join(dir, "backup.gz"))
+	d.refuse([]string{"name the file to make"}, "export", "")
 	if _, err := os.Stat(dir); err == nil {
 		t.Error("looking made the directory")
 	}
