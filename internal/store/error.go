@@ -6,6 +6,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"io"
+	"io/fs"
 	"net"
 	"slices"
 	"strings"
@@ -202,6 +203,9 @@ func postgresUnavailable(err *pgconn.PgError) string {
 // isAway reports whether an error is of the way to the server and not the server's
 // own.
 func isAway(err error) bool {
+	if _, ofFile := errors.AsType[*fs.PathError](err); ofFile {
+		return false // an export's, whose errno passes for a net.Error
+	}
 	var network net.Error
 	var connect *pgconn.ConnectError
 	return errors.Is(err, errSilent) || errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone) || errors.As(err, &connect) ||

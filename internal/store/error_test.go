@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -47,6 +49,7 @@ func TestErrorsOfAServer(t *testing.T) {
 		{"a damaged file", pg("XX001"), "damaged", false, false},
 		{"a cut connection", io.ErrUnexpectedEOF, "cannot be reached", false, true},
 		{"a connection that is no more", driver.ErrBadConn, "cannot be reached", false, true},
+		{"a file on a full disk", &fs.PathError{Op: "write", Path: "backup.gz", Err: syscall.ENOSPC}, "", false, false},
 		{"silence", errSilent, "cannot be reached", false, false},
 		{"a lost race at the commit", commit(pg("40001")), "busy", false, true},
 		{"a full disk at the commit", commit(pg("53100")), "disk is full", false, false},
