@@ -452,7 +452,8 @@ func TestTheExampleFileHasEverySettingAndStarts(t *testing.T) {
 
 // Told to end, an ingress says so to balancers, and serves on until they have noticed.
 func TestBalancersNoticeTheEndBeforeItComes(t *testing.T) {
-	i := startIngress(t, "--shutdown-delay", "5s")
+	t.Parallel()
+	i := startIngress(t, "--shutdown-delay", "15s") // long enough for what follows on a slow machine
 	link := i.shortened("https://example.com/")
 	if err := i.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
