@@ -82,6 +82,9 @@ func (db *DB) schema(ctx context.Context, q Querier) (version int64, err error) 
 	if err == nil && there {
 		err = q.QueryRowContext(ctx, "SELECT COALESCE(MAX(version_id), 0) FROM goose_db_version WHERE is_applied").Scan(&version)
 	}
+	if server, ok := errors.AsType[*pgconn.PgError](err); ok && server.Code == pgInsufficientPrivilege {
+		return 0, fmt.Errorf("database %s: its user may not read it (%s); give the user that the ingresses use", db.name, server.Message)
+	}
 	if err != nil {
 		return 0, fmt.Errorf("read the schema version of %s: %w", db.name, err)
 	}

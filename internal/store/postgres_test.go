@@ -557,3 +557,20 @@ func TestNodesAgreeOnTheSecretKey(t *testing.T) {
 		t.Errorf("on one machine: %v", err)
 	}
 }
+
+// Whoever may not read what ingresses have written is told so, and to be one of them.
+func TestAStrangerToTheDatabaseIsTold(t *testing.T) {
+	u := storetest.StartPostgres(t).CreateDatabase(t)
+	storetest.OpenURL(t, u)
+	run(t, u, "CREATE ROLE stranger LOGIN")
+	stranger := with(t, u, func(u *url.URL) { u.User = url.UserPassword("stranger", "hunter2") })
+	db, err := store.OpenPostgresToRead(t.Context(), store.PostgresOptions{URL: stranger, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	_, err = db.Status(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "permission denied") || !strings.Contains(err.Error(), "that the ingresses use") || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("got %v", err)
+	}
+}
