@@ -55,10 +55,19 @@ func reportError(w io.Writer, command string, err error) {
 		sentence += command + ": "
 	}
 	// There is nobody left to tell when even this cannot be written.
-	_, _ = fmt.Fprintln(w, printable(sentence+err.Error()))
+	_, _ = fmt.Fprintln(w, printable(sentence+withoutEOL(err.Error())))
 	if hint != "" {
 		_, _ = fmt.Fprintln(w, printable(hint))
 	}
+}
+
+// withoutEOL says in words what the parser says of a flag at the end of the line.
+func withoutEOL(text string) string {
+	if rest, ok := strings.CutSuffix(text, ` but got "EOL" (<EOL>)`); ok {
+		flag, _, _ := strings.Cut(rest, ": expected ")
+		return flag + ": its value is missing"
+	}
+	return text
 }
 
 // mistyped returns what stands where a command should and is none, so that the

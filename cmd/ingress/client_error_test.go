@@ -104,6 +104,15 @@ func runMain(t *testing.T, args ...string) (stdout, stderr string, code int) {
 	return out.String(), errs.String(), code
 }
 
+func TestAFlagWithoutItsValueIsSaidInWords(t *testing.T) {
+	for _, args := range [][]string{{"db", "status", "--database"}, {"serve", "--database-connections"}, {"serve", "--auth-max-stale"}, {"url", "list", "--timeout"}} {
+		_, stderr, code := runMain(t, args...)
+		if want := args[len(args)-1] + ": its value is missing\nSee: ingress "; code != 1 || !strings.Contains(stderr, want) {
+			t.Errorf("%q: %d %s, want %q", args, code, stderr, want)
+		}
+	}
+}
+
 func TestNobodyListens(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
