@@ -178,6 +178,9 @@ func (s databaseStatus) String() string {
 	for _, c := range s.Connections {
 		lines = append(lines, property{"connections", fmt.Sprintf("%d from %s (%s)", c.Count, c.From, c.Name)})
 	}
+	if len(s.Tables) == 0 {
+		return propertyLines(lines)
+	}
 	rows := &table{header: []string{"TABLE", "RECORDS"}}
 	for _, t := range s.Tables {
 		rows.add(t.Table, count(t.Records))

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/m3o/ingress/internal/store"
 )
 
 func TestTheNoteOnManagedAppsNamesTen(t *testing.T) {
@@ -49,5 +51,16 @@ func TestProgressOnATerminal(t *testing.T) {
 		if got := said.String(); got != want {
 			t.Errorf("live %t: %q, want %q", live, got, want)
 		}
+	}
+}
+
+func TestADatabaseWithoutTablesIsShownWithoutATable(t *testing.T) {
+	s := databaseStatus{Engine: "PostgreSQL", Exists: true, Status: &store.Status{Known: 8}}
+	if got := s.String(); strings.Contains(got, "TABLE") || !strings.Contains(got, "0 of 8") {
+		t.Errorf("without tables:\n%s", got)
+	}
+	s.Tables = []store.TableSize{{Table: "links", Records: 3}}
+	if got := s.String(); !strings.Contains(got, "TABLE") || !strings.Contains(got, "links") {
+		t.Errorf("with one:\n%s", got)
 	}
 }
