@@ -279,6 +279,9 @@ func TestWhereTheBootstrapKeyIsNotThereItIsSaidWhereToLook(t *testing.T) {
 			t.Errorf("%q is not in %+v", want, got)
 		}
 	}
+	if strings.Contains(got.stderr, `\`) || strings.Count(got.stderr, "\n") != 2 {
+		t.Errorf("it is not a sentence and a hint: %s", got.stderr)
+	}
 	if n := len(p.requests()); n != 0 {
 		t.Errorf("%d requests were made without a key", n)
 	}

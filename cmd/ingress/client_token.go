@@ -64,7 +64,7 @@ func findKey(address *url.URL, in surroundings) (credential, error) {
 func noLocalKey(text string) error {
 	return &problem{
 		text: text,
-		hint: "Set " + tokenVariable + ", or run this as the user, and with the --data-dir, of the running: ingress serve\n" +
+		hint: "Set " + tokenVariable + ", or run this as the user, and with the --data-dir, of the running: ingress serve. " +
 			"Of several ingresses on one database the first alone has made a bootstrap key, in its own directory.",
 	}
 }
