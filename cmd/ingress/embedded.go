@@ -50,6 +50,7 @@ type embedded struct {
 	links     *link.Service
 	users     *user.Service
 	handler   *api.Handler
+	rules     *upstream.Rules
 	transport *upstream.Transport
 	// spawn runs f in the background, until its context ends with the run.
 	spawn func(f func(context.Context))
@@ -154,15 +155,15 @@ func (s *server) warnReadable(dir string) {
 
 // makeServices makes the services and the handler of /v1 from them.
 func (s *server) makeServices(ctx context.Context, e *embedded, sealer *store.Sealer) error {
-	rules := s.dialRules()
-	e.transport = s.newTransport(rules)
+	e.rules = s.dialRules()
+	e.transport = s.newTransport(e.rules)
 	e.keys = key.New(e.db, key.Options{Log: s.log, MaxStale: s.config.AuthMaxStale})
 	var err error
 	e.key, err = e.keys.EnsureBootstrap(ctx, s.secrets.bootstrapKey, filepath.Join(s.config.DataDir, bootstrapKeyFile))
 	if err != nil {
 		return fmt.Errorf("%s: %w", s.secrets.bootstrapFrom, err)
 	}
-	if err := s.makeRegistries(ctx, e, sealer, rules); err != nil {
+	if err := s.makeRegistries(ctx, e, sealer, e.rules); err != nil {
 		return err
 	}
 	e.links = link.New(e.db, link.Options{
@@ -343,7 +344,7 @@ func ownAddresses(listeners []net.Listener) []netip.AddrPort {
 
 func (e *embedded) fill(c *edge.Config) {
 	c.Platform = e.handler
-	c.Transport, c.Registered = e.transport, e.transport
+	c.Transport, c.Registered, c.Admit = e.transport, e.transport, e.rules.Check
 	c.Apps, c.Functions = resolver{e.apps}, resolver{e.functions}
 	c.Activator, c.Describe = e.engine, e.engine.describe
 	c.Domains = e.domains

@@ -83,6 +83,9 @@ type Config struct {
 	// Registered reaches Registered backends, under the address rules of package
 	// upstream. Without it they are refused.
 	Registered http.RoundTripper
+	// Admit returns an *upstream.ForbiddenError when Registered would not reach an
+	// address, for Explain. Nil says nothing.
+	Admit func(ctx context.Context, u *url.URL) error
 	// Logger gets what operators should know. Nil discards.
 	Logger *slog.Logger
 	// AccessLog gets one line a request. Nil means Logger.

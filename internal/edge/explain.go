@@ -2,10 +2,13 @@ package edge
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"time"
+
+	"github.com/m3o/ingress/internal/upstream"
 )
 
 // Explanation says what would become of a GET request, without making it. The
@@ -107,12 +110,30 @@ func (e *Edge) explainTenant(ctx context.Context, x *Explanation, kind Kind, id 
 		return
 	}
 	x.Leads = backend.URL.String()
+	if backend.Origin == Registered && e.explainForbidden(ctx, x, &backend.URL) {
+		return
+	}
 	if backend.Origin == Registered || backend.Origin == Remote {
 		var refused *failure
 		if x.Backend, refused = e.guards.describe(backend.URL.Host); refused != nil {
 			x.Answer = ownAnswer(refused)
 		}
 	}
+}
+
+// explainForbidden reports whether the address rules, which each ingress has of its own,
+// keep a request from a backend. What cannot be looked up the dialling will tell.
+func (e *Edge) explainForbidden(ctx context.Context, x *Explanation, u *url.URL) bool {
+	if e.config.Admit == nil {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, e.config.Limits.Resolve)
+	defer cancel()
+	forbidden, ok := errors.AsType[*upstream.ForbiddenError](e.config.Admit(ctx, u))
+	if ok {
+		x.Backend, x.Answer = forbidden.Error(), ownAnswer(backendFailure(forbidden))
+	}
+	return ok
 }
 
 // explainManaged is about what runs here.

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/m3o/ingress/internal/upstream"
 )
 
 func TestExplainTellsWithoutAsking(t *testing.T) {
@@ -83,6 +85,15 @@ func TestExplainTellsHowTheBackendIs(t *testing.T) {
 	clock := newClock()
 	r := newRig(t, nil, func(c *Config) {
 		c.Now = clock.now
+		c.Admit = func(_ context.Context, u *url.URL) error {
+			switch u.Hostname() {
+			case "192.0.2.1":
+				return &upstream.ForbiddenError{Address: u.Host, Why: "it is for documents"}
+			case "192.0.2.2":
+				return errOutage // it cannot be looked up
+			}
+			return nil
+		}
 		c.Describe = func(_ context.Context, kind Kind, id string) (string, Reason, error) {
 			switch id {
 			case "ours":
@@ -100,6 +111,9 @@ func TestExplainTellsHowTheBackendIs(t *testing.T) {
 		inside <- struct{}{}
 		<-leave
 	})
+	for id, address := range map[string]string{"refused": "http://192.0.2.1/", "unclear": "http://192.0.2.2/"} {
+		r.backends[id] = Backend{URL: *urlOf(t, address), Origin: Registered}
+	}
 	gone := httptest.NewServer(http.NotFoundHandler())
 	r.backends["gone"] = Backend{Key: "gone", URL: *urlOf(t, gone.URL), Origin: Remote}
 	gone.Close()
@@ -134,6 +148,12 @@ func TestExplainTellsHowTheBackendIs(t *testing.T) {
 	}
 	if x := explain("crashes"); x.Known != "no" || x.Backend != "it ends" || x.Answer != "503 crash_looping" {
 		t.Errorf("what runs here, and is not remembered: %+v", x)
+	}
+	for id, want := range map[string]string{"refused": "502 backend_forbidden", "unclear": "the backend"} {
+		r.get(id + ".app.test/") // there is no transport to such, but the id is known then
+		if x := explain(id); x.Answer != want || strings.Contains(x.Backend, "for documents") == (id == "unclear") {
+			t.Errorf("where the address rules say what they do: %+v, want %s", x, want)
+		}
 	}
 	r.get("remembered.app.test/")
 	for id, want := range map[string]string{"remembered": "503 elsewhere", "away": "503 platform_down"} {
