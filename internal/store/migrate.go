@@ -140,9 +140,6 @@ func (db *DB) lockSchema(ctx context.Context, conn *sql.Conn) error {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			if errors.Is(ctx.Err(), context.Canceled) {
-				return fmt.Errorf("database %s: waiting for another node that changes its schema: %w", db.name, ctx.Err())
-			}
 			return fmt.Errorf("database %s: another node has been changing its schema for %v; look at pg_stat_activity", db.name, schemaWait)
 		}
 	}

@@ -178,7 +178,7 @@ func OpenPostgres(ctx context.Context, o PostgresOptions) (*DB, error) {
 		db.feed, err = newFeed(ctx, db, config)
 	}
 	if err != nil {
-		return nil, errors.Join(err, db.write.Close())
+		return nil, db.notOpened(ctx, err)
 	}
 	return db, nil
 }
@@ -192,9 +192,18 @@ func OpenPostgresToRead(ctx context.Context, o PostgresOptions) (*DB, error) {
 		return nil, err
 	}
 	if err := db.checkServer(ctx, config, false); err != nil {
-		return nil, errors.Join(err, db.write.Close())
+		return nil, db.notOpened(ctx, err)
 	}
 	return db, nil
+}
+
+// notOpened ends what could not be opened, and says why. Who has given up is not told
+// that something is wrong with the server, whatever the connection that was cut has to say.
+func (db *DB) notOpened(ctx context.Context, err error) error {
+	if errors.Is(ctx.Err(), context.Canceled) {
+		err = fmt.Errorf("database %s: given up: %w", db.name, ctx.Err())
+	}
+	return errors.Join(err, db.write.Close())
 }
 
 // connect makes the pool, which connects when it is first used.
@@ -249,8 +258,6 @@ func explainConnect(err error, config *pgx.ConnConfig) error {
 	var server *pgconn.PgError
 	var connect *pgconn.ConnectError
 	switch {
-	case errors.Is(err, context.Canceled): // by whoever started us
-		return fmt.Errorf("given up: %w", context.Canceled)
 	case errors.As(err, &server):
 		switch server.Code {
 		case "28P01", "28000":

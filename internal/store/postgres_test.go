@@ -42,21 +42,39 @@ func TestAStartThatIsGivenUp(t *testing.T) {
 	if _, err := other.Exec(t.Context(), "SELECT pg_advisory_lock(x'696e6772657373'::bigint)"); err != nil {
 		t.Fatal(err)
 	}
-	for name, url := range map[string]string{
-		"a server that says nothing":       "postgres://tests@" + silent.Addr().String() + "/tests?sslmode=disable",
-		"another node that has the schema": url,
+	// With what was sent unread, this resets the connection: that the server did is seen
+	// when the start is given up already.
+	reset := func(conn net.Conn, cancel func()) { cancel(); _ = conn.Close() }
+	for _, test := range []struct {
+		name, url string
+		accepted  func(conn net.Conn, cancel func())
+	}{
+		{"a server that says nothing", "postgres://tests@" + silent.Addr().String() + "/tests?sslmode=disable", func(conn net.Conn, cancel func()) { cancel() }},
+		{"a connection that is reset then", "postgres://tests@" + silent.Addr().String() + "/tests?sslmode=disable", reset},
+		{"another node that has the schema", url, nil},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(test.name, func(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			go func() { // ends with the listener
-				if conn, err := silent.Accept(); err == nil {
-					defer conn.Close()
-					cancel()
-					<-ctx.Done()
-				}
-			}()
-			_, err := store.OpenPostgres(ctx, store.PostgresOptions{URL: url, Log: slog.New(slog.NewTextHandler(onWrite(cancel), nil))})
+			if test.accepted != nil {
+				accepted := make(chan net.Conn, 1)
+				go func() {
+					conn, err := silent.Accept()
+					if err != nil {
+						t.Errorf("the server: %v", err)
+						cancel()
+					} else {
+						test.accepted(conn, cancel)
+					}
+					accepted <- conn
+				}()
+				defer func() {
+					if conn := <-accepted; conn != nil {
+						_ = conn.Close()
+					}
+				}()
+			}
+			_, err := store.OpenPostgres(ctx, store.PostgresOptions{URL: test.url, Log: slog.New(slog.NewTextHandler(onWrite(cancel), nil))})
 			if !errors.Is(err, context.Canceled) || strings.Contains(err.Error(), "check host") || strings.Contains(err.Error(), "10m") {
 				t.Errorf("it says %v", err)
 			}
