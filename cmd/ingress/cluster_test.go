@@ -3,6 +3,7 @@ package main_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -355,6 +356,63 @@ func TestAnotherServerTakesThePlaceOfTheDatabase(t *testing.T) {
 	}
 	if a := n.get("http://shop.example/"); a.body != "after" {
 		t.Errorf("a host that leads elsewhere on the server answers %d %s", a.status, a.body)
+	}
+}
+
+// The primary dies with a link that the replica has not heard of; the replica takes its
+// place, and the processes find it by themselves.
+func TestAReplicaTakesTheDatabasesPlace(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	storetest.OpenURL(t, c.url) // so that the replica has the schema
+	replica := c.server.Replica(t)
+	u, err := url.Parse(c.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.Host, u.RawQuery = replica.Address()+","+u.Host, "sslmode=disable&target_session_attrs=read-write"
+	c.url = u.String()
+	nodes := c.nodes(2)
+	link := nodes[0].shortened("https://example.com/")
+	for _, n := range nodes {
+		n.awaitStatus("http://localhost/u/"+link, http.StatusFound)
+	}
+	nodes[0].await("the replica to follow", func() bool {
+		db, err := store.OpenPostgresToRead(t.Context(), store.PostgresOptions{URL: replica.DatabaseURL(strings.TrimPrefix(u.Path, "/"))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		var there int
+		err = db.QueryRowContext(t.Context(), "SELECT count(*) FROM links WHERE id = $1", link).Scan(&there)
+		return err == nil && there == 1
+	})
+	if err := replica.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	lost := nodes[0].shortened("https://example.com/lost")
+	for _, n := range nodes {
+		n.awaitStatus("http://localhost/u/"+lost, http.StatusFound)
+	}
+	if err := c.server.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range nodes {
+		n.await("the node to be degraded", func() bool { return strings.Contains(n.adminGet("/readyz"), "degraded") })
+		n.awaitStatus("http://localhost/u/"+link, http.StatusFound)
+	}
+	if err := errors.Join(replica.Start(t.Context()), replica.Promote()); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range nodes {
+		n.await("the node to be ready", func() bool { return n.adminGet("/readyz") == "ready\n" })
+		n.awaitStatus("http://localhost/u/"+lost, http.StatusNotFound)
+		n.awaitStatus("http://localhost/u/"+link, http.StatusFound)
+	}
+	later := nodes[0].shortened("https://example.com/later")
+	nodes[1].awaitStatus("http://localhost/u/"+later, http.StatusFound)
+	for _, n := range nodes {
+		n.wantCleanLog()
 	}
 }
 

@@ -160,6 +160,7 @@ func sqliteUnavailable(err *sqlite.Error) string {
 const (
 	pgUniqueViolation       = "23505"
 	pgReadOnly              = "25006"
+	pgNotSupported          = "0A000"
 	pgInsufficientPrivilege = "42501"
 	pgNoSchema              = "3F000"
 	pgUnknownParameter      = "42704"
@@ -180,7 +181,7 @@ func endedByServer(err *pgconn.PgError) bool {
 
 func postgresUnavailable(err *pgconn.PgError) string {
 	switch err.Code {
-	case pgReadOnly:
+	case pgReadOnly, pgNotSupported: // a replica has no serializable transactions
 		return "the database takes no writes now"
 	case pgSerializationFailure, pgDeadlock, pgLockNotAvailable, pgQueryCanceled:
 		return "the database is busy"

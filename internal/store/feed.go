@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // feed tells the subscribers of one node what other nodes change.
@@ -32,6 +33,10 @@ type feed struct {
 
 	wake    chan struct{} // a notification came
 	notices chan struct{} // others are to be notified
+
+	// server is which one it was at the look before, "" where that cannot be asked for.
+	// It is of the goroutine that looks.
+	server string
 
 	mu    sync.Mutex
 	last  snapshot        // of the look before
@@ -65,19 +70,36 @@ const (
 type snapshot struct {
 	xmax    int64
 	running string
+	started string // when the server that gave it was
+	replica bool   // it only follows another server, and may be behind it
 }
 
 // nowSnapshot is a query of one row: the snapshot it has itself.
 const nowSnapshot = `
 	SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS xmax,
-		array_to_string(ARRAY(SELECT pg_snapshot_xip(pg_current_snapshot())), ',') AS running`
+		array_to_string(ARRAY(SELECT pg_snapshot_xip(pg_current_snapshot())), ',') AS running,
+		extract(epoch FROM pg_postmaster_start_time())::text AS started,
+		pg_is_in_recovery() AS replica`
+
+// whichServer is a query for what a server keeps when it is started again, and what is
+// another one's, be it the replica that took its place or one restored from a backup: both
+// go on from a state that need not be the last, and give numbers again.
+const whichServer = `
+	SELECT system_identifier || '/' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) FROM pg_control_system()`
+
+// errReplica says that the server cannot be relied on for what has changed.
+var errReplica = errors.New(takesNoWrites)
 
 // newFeed returns the feed of what changes from now on.
 func newFeed(ctx context.Context, db *DB, config *pgx.ConnConfig) (*feed, error) {
 	f := &feed{
 		db: db, config: config, wake: make(chan struct{}, 1), notices: make(chan struct{}, 1), known: map[int64]int64{}, opened: time.Now(),
 	}
-	err := db.QueryRowContext(ctx, nowSnapshot).Scan(&f.last.xmax, &f.last.running)
+	last := &f.last
+	err := db.QueryRowContext(ctx, nowSnapshot).Scan(&last.xmax, &last.running, &last.started, &last.replica)
+	if err == nil {
+		f.server, err = db.identity(ctx)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("database %s: read its change log: %w", db.name, err)
 	}
@@ -147,17 +169,53 @@ func (f *feed) lookOnce() error {
 	if err != nil {
 		return err
 	}
-	if f.db.Behind() > tooFarBehind || now.xmax < f.last.xmax-reused {
-		// Rows may have been pruned, or this is another server, whose transactions
-		// have numbers of their own.
+	if now.replica {
+		f.db.reconnect()
+		return errReplica
+	}
+	server, moved, err := f.serverOf(ctx, now)
+	if err != nil {
+		return err
+	}
+	if moved || f.db.Behind() > tooFarBehind || now.xmax < f.last.xmax-reused {
+		// Rows may have been pruned, or this is another server, which may lack some and
+		// whose transactions and versions have numbers of their own.
 		f.db.log.Warn("changes of other nodes may have been missed; what depends on them is read anew", "database", f.db.name)
+		f.forget()
 		if err := f.db.crossGap(ctx); err != nil {
 			return err
 		}
 	}
+	f.server = server
 	f.db.publish(f.advance(now, changes))
 	f.current.Store(int64(begin))
 	return nil
+}
+
+// serverOf returns which server a snapshot is of, and whether that is another one than at
+// the look before, or may be. It asks when one was started since.
+func (f *feed) serverOf(ctx context.Context, now snapshot) (server string, moved bool, err error) {
+	if now.started == f.last.started {
+		return f.server, false, nil
+	}
+	server, err = f.db.identity(ctx)
+	return server, server == "" || server != f.server, err
+}
+
+// identity is what whichServer answers, or "" where the server does not tell this user.
+func (db *DB) identity(ctx context.Context) (server string, err error) {
+	err = db.QueryRowContext(ctx, whichServer).Scan(&server)
+	if _, refused := errors.AsType[*pgconn.PgError](err); refused && unavailable(err) == "" {
+		return "", nil
+	}
+	return server, err
+}
+
+// forget has the versions that were given before mean nothing any more.
+func (f *feed) forget() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	clear(f.known)
 }
 
 // read returns the rows that may be new, and the snapshot they are of: a single
@@ -165,7 +223,7 @@ func (f *feed) lookOnce() error {
 func (f *feed) read(ctx context.Context) (now snapshot, changes []Change, err error) {
 	rows, err := f.db.QueryContext(ctx, `
 		WITH now AS MATERIALIZED (`+nowSnapshot+`)
-		SELECT now.xmax, now.running, c.version, c.kind, c.id
+		SELECT now.xmax, now.running, now.started, now.replica, c.version, c.kind, c.id
 		FROM now LEFT JOIN (
 			SELECT version, kind, id FROM changes WHERE xid >= $1
 			UNION ALL SELECT version, kind, id FROM changes WHERE xid < $1 AND xid = ANY (string_to_array($2, ',')::bigint[])
@@ -177,7 +235,7 @@ func (f *feed) read(ctx context.Context) (now snapshot, changes []Change, err er
 	for rows.Next() {
 		var version sql.NullInt64
 		var kind, id sql.NullString
-		if err := rows.Scan(&now.xmax, &now.running, &version, &kind, &id); err != nil {
+		if err := rows.Scan(&now.xmax, &now.running, &now.started, &now.replica, &version, &kind, &id); err != nil {
 			return snapshot{}, nil, fmt.Errorf("read the change log: %w", err)
 		}
 		if version.Valid {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/url"
 	"sync"
 	"testing"
 	"time"
@@ -240,7 +241,7 @@ func TestChangesAreHeardOfWithoutNotifications(t *testing.T) {
 
 func TestANodeIsBehindWhileTheDatabaseIsAwayAndCatchesUp(t *testing.T) {
 	server := storetest.StartPostgres(t)
-	url := server.CreateDatabase(t)
+	url := ownedBy(t, "ordinary", server.CreateDatabase(t))
 	writer, _ := node(t, url)
 	db, reader := node(t, url)
 	gaps := make(chan struct{}, 10)
@@ -283,6 +284,13 @@ func TestANodeIsBehindWhileTheDatabaseIsAwayAndCatchesUp(t *testing.T) {
 	if len(gaps) > 0 {
 		t.Error("a short outage counts as a gap")
 	}
+}
+
+// ownedBy gives a database to a user without any privileges, and returns its URL for that one.
+func ownedBy(t *testing.T, name, raw string) string {
+	t.Helper()
+	run(t, raw, "CREATE ROLE "+name+" LOGIN", "ALTER DATABASE "+nameIn(t, raw)+" OWNER TO "+name)
+	return with(t, raw, func(u *url.URL) { u.User = url.User(name) })
 }
 
 // eventually waits for something that no event tells of.

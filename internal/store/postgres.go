@@ -228,6 +228,16 @@ func (o PostgresOptions) connect() (*DB, *pgx.ConnConfig, error) {
 	return newDB(pool, pool, e, RedactDatabase(o.URL), o.Log), config, nil
 }
 
+const takesNoWrites = "it takes no writes, as a replica does not; give the primary's address, or several hosts and target_session_attrs=read-write"
+
+// reconnect closes the connections at rest, so that new ones lead where the address
+// leads now.
+func (db *DB) reconnect() {
+	connections := db.write.Stats().MaxOpenConnections
+	db.write.SetMaxIdleConns(-1)
+	db.write.SetMaxIdleConns(connections)
+}
+
 // checkServer refuses a server that cannot be used, or not written to.
 func (db *DB) checkServer(ctx context.Context, config *pgx.ConnConfig, toWrite bool) error {
 	limited, cancel := context.WithTimeout(ctx, 2*connectTimeout)
@@ -248,7 +258,7 @@ func (db *DB) checkServer(ctx context.Context, config *pgx.ConnConfig, toWrite b
 	case encoding != "UTF8":
 		return fmt.Errorf("database %s: its encoding is %s and must be UTF8; make it with: CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0", db.name, encoding)
 	case toWrite && readOnly == "on":
-		return fmt.Errorf("database %s: it takes no writes, as a replica does not; give the primary's address, or several hosts and target_session_attrs=read-write", db.name)
+		return fmt.Errorf("database %s: %s", db.name, takesNoWrites)
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/url"
@@ -29,6 +30,10 @@ import (
 // make databases on. Without it, and where the server itself is made to fail, they start
 // one of their own.
 const URLVariable = "INGRESS_TEST_DATABASE_URL"
+
+// ProgramsVariable names the variable with the folder of PostgreSQL's programs that
+// servers are started from, instead of the newest that is installed.
+const ProgramsVariable = "INGRESS_TEST_POSTGRES_PROGRAMS"
 
 // Postgres returns an opener of empty databases on a real PostgreSQL server, which
 // ends with the test. Where there is none the test is skipped.
@@ -101,12 +106,7 @@ func StartPostgres(t testing.TB) *Server {
 	if err != nil {
 		t.Fatalf("start PostgreSQL: %v", err)
 	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Errorf("remove the PostgreSQL server: %v", err)
-		}
-	})
-	return s
+	return s.until(t)
 }
 
 // ErrNotInstalled says that there is no PostgreSQL on this machine.
@@ -125,7 +125,15 @@ func NewServerIn(ctx context.Context, parent string, settings ...string) (*Serve
 	if s.bin == "" {
 		return nil, ErrNotInstalled
 	}
-	err := s.initialise()
+	return s.begin(ctx, s.initialise)
+}
+
+// begin has the server's files made and starts it, or leaves nothing behind.
+func (s *Server) begin(ctx context.Context, files func() error) (*Server, error) {
+	err := s.place()
+	if err == nil {
+		err = files()
+	}
 	if err == nil {
 		err = s.Start(ctx)
 	}
@@ -134,6 +142,81 @@ func NewServerIn(ctx context.Context, parent string, settings ...string) (*Serve
 	}
 	return s, nil
 }
+
+// StartRelease is StartPostgres with the programs in a folder that has them as bin, lib
+// and share. The user that runs them need not be able to reach it.
+func StartRelease(t testing.TB, programs string) *Server {
+	t.Helper()
+	s := &Server{bin: "bin", settings: []string{"fsync=off", "full_page_writes=off"}}
+	s, err := s.begin(t.Context(), func() error {
+		copied := filepath.Join(s.dir, "programs")
+		if err := os.CopyFS(copied, os.DirFS(programs)); err != nil {
+			return err
+		}
+		s.bin = filepath.Join(copied, "bin")
+		return s.initialise()
+	})
+	if err != nil {
+		t.Fatalf("start PostgreSQL of %s: %v", programs, err)
+	}
+	return s.until(t)
+}
+
+// until has the server end with the test.
+func (s *Server) until(t testing.TB) *Server {
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Errorf("remove the PostgreSQL server: %v", err)
+		}
+	})
+	return s
+}
+
+// Replica starts a server that follows this one, from a copy of its files, for which this
+// one is started again.
+func (s *Server) Replica(t testing.TB) *Server {
+	t.Helper()
+	if err := s.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	replica := &Server{bin: s.bin, settings: append(s.settings, "primary_conninfo=host=127.0.0.1 user=tests port="+strconv.Itoa(s.port))}
+	begun, err := replica.begin(t.Context(), func() error {
+		if err := os.CopyFS(replica.data(), os.DirFS(s.data())); err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(replica.data(), "standby.signal"), nil, 0o600); err != nil {
+			return err
+		}
+		if err := s.Start(t.Context()); err != nil {
+			return err
+		}
+		return replica.own()
+	})
+	if err != nil {
+		t.Fatalf("start a replica: %v", err)
+	}
+	return begun.until(t)
+}
+
+// own gives the server's files to who runs it, and to nobody else.
+func (s *Server) own() error {
+	return filepath.WalkDir(s.data(), func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		mode := fs.FileMode(0o600)
+		if entry.IsDir() {
+			mode = 0o700
+		}
+		if err := os.Chmod(path, mode); err != nil || s.owner == nil {
+			return err
+		}
+		return os.Chown(path, int(s.owner.Uid), int(s.owner.Gid))
+	})
+}
+
+// Promote has a replica take the place of the server that it follows.
+func (s *Server) Promote() error { return s.exec("SELECT pg_promote()") }
 
 // Encrypt has the server take connections by TLS alone, with a certificate and its key
 // in PEM, from its next start on, for which it is stopped.
@@ -179,6 +262,9 @@ func (s *Server) Close() error { return errors.Join(s.Stop(), os.RemoveAll(s.dir
 // findPrograms returns the newest folder that has what is needed, or "". Debian
 // keeps them where an ordinary PATH does not lead.
 func findPrograms() string {
+	if given := os.Getenv(ProgramsVariable); given != "" {
+		return given
+	}
 	candidates, _ := filepath.Glob("/usr/lib/postgresql/*/bin") // the pattern is right
 	slices.Sort(candidates)
 	slices.Reverse(candidates)
@@ -197,8 +283,8 @@ func findPrograms() string {
 	return ""
 }
 
-// initialise makes the server's files.
-func (s *Server) initialise() (err error) {
+// place finds the server a folder, a user and a port.
+func (s *Server) place() (err error) {
 	if s.dir, err = os.MkdirTemp(s.parent, "pg"); err != nil { // short: a socket's path must be
 		return err
 	}
@@ -210,14 +296,19 @@ func (s *Server) initialise() (err error) {
 			return err
 		}
 	}
-	init := s.command("initdb", "--pgdata", s.data(), "--username", "tests", "--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--no-sync")
-	if out, err := init.CombinedOutput(); err != nil {
-		return fmt.Errorf("initdb: %w\n%s", err, out)
-	}
 	if s.port, err = freePort(); err != nil {
 		return err
 	}
 	s.base = url.URL{Scheme: "postgres", User: url.User("tests"), Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)), Path: "/postgres"}
+	return nil
+}
+
+// initialise makes the server's files.
+func (s *Server) initialise() error {
+	init := s.command("initdb", "--pgdata", s.data(), "--username", "tests", "--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--no-sync")
+	if out, err := init.CombinedOutput(); err != nil {
+		return fmt.Errorf("initdb: %w\n%s", err, out)
+	}
 	return nil
 }
 

@@ -79,6 +79,10 @@ func (p *Proxy) LoseAnswer() { p.set(func() { p.commits = unanswered }) }
 // Lead has the proxy lead to another server, and ends what leads to the one before.
 func (p *Proxy) Lead(to *Server) { p.set(func() { p.target = to.Address(); p.endLocked() }) }
 
+// Point has connections that are made from now on lead to another server; those that are
+// there stay.
+func (p *Proxy) Point(to *Server) { p.set(func() { p.target = to.Address() }) }
+
 func (p *Proxy) set(f func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

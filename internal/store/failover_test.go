@@ -1,0 +1,125 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/m3o/ingress/internal/store"
+	"github.com/m3o/ingress/internal/store/storetest"
+)
+
+// either is the URL of a database that is on one of two servers, as operators write it.
+func either(t *testing.T, raw string, other *storetest.Server) string {
+	t.Helper()
+	return with(t, raw, func(u *url.URL) {
+		u.Host += "," + other.Address()
+		u.RawQuery = "sslmode=disable&target_session_attrs=read-write"
+	})
+}
+
+// The replica that takes over lacks what the primary did last, and gives the numbers of
+// that, of transactions as of changes, to what it does itself. No node may take the one
+// for the other.
+func TestAReplicaThatLacksTheLastChangesTakesOver(t *testing.T) {
+	primary := storetest.StartPostgres(t)
+	u := primary.CreateDatabase(t)
+	storetest.OpenURL(t, u) // the schema
+	replica := primary.Replica(t)
+	writer, _ := node(t, either(t, u, replica))
+	db, reader := node(t, either(t, u, replica))
+	gaps := make(chan struct{}, 10)
+	db.OnGap(func(context.Context) error { gaps <- struct{}{}; return nil })
+
+	// It has all of the sequences that it will have when it is asked.
+	if err := writer.SetSetting(t.Context(), "before", ""); err != nil {
+		t.Fatal(err)
+	}
+	reader.await(t, patience, "before")
+	eventually(t, "the replica to follow", func() bool { return hasSetting(t, replica, u, "before") })
+	if err := replica.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	const lost = 50
+	for i := range lost {
+		id := fmt.Sprint("lost", i)
+		if err := writer.SetSetting(t.Context(), id, ""); err != nil {
+			t.Fatal(err)
+		}
+		reader.await(t, patience, id)
+	}
+	if err := primary.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(replica.Start(t.Context()), replica.Promote()); err != nil {
+		t.Fatal(err)
+	}
+	var after []string
+	for i := range 2 * lost {
+		after = append(after, fmt.Sprint("after", i))
+		eventually(t, "a write", func() bool { return writer.SetSetting(t.Context(), after[i], "") == nil })
+	}
+	reader.await(t, patience, after...)
+	select {
+	case <-gaps:
+	case <-time.After(patience):
+		t.Error("nobody was told that what is known may be wrong")
+	}
+	settings, err := db.Settings(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, there := settings["lost0"]; there {
+		t.Error("the replica had everything; this tests nothing")
+	}
+	eventually(t, "the node to be up to date", func() bool { return db.Behind() < 2*time.Second })
+	if len(gaps) > 0 {
+		t.Errorf("and told so %d times more", len(gaps))
+	}
+}
+
+// hasSetting reports whether a server has a setting in the database of a URL.
+func hasSetting(t *testing.T, server *storetest.Server, raw, name string) bool {
+	t.Helper()
+	db, err := store.OpenPostgresToRead(t.Context(), store.PostgresOptions{URL: server.DatabaseURL(nameIn(t, raw)), Log: discard})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	settings, err := db.Settings(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, there := settings[name]
+	return there
+}
+
+// An address that leads to a replica for a while, as a name does that is moved late, is not
+// relied on for what has changed, and left as soon as it leads to the primary.
+func TestAReplicaIsNotReliedOnForChanges(t *testing.T) {
+	primary := storetest.StartPostgres(t)
+	u := primary.CreateDatabase(t)
+	writer := storetest.OpenURL(t, u)
+	replica := primary.Replica(t)
+	way := primary.NewProxy(t)
+	db, reader := node(t, way.Through(t, u))
+	way.Lead(replica)
+	eventually(t, "the node to be behind", func() bool { return db.Behind() > 3*time.Second })
+	if _, err := db.Settings(t.Context()); err != nil {
+		t.Errorf("reading what is known meanwhile: %v", err)
+	}
+	if err := db.SetSetting(t.Context(), "refused", ""); err == nil || !strings.Contains(err.Error(), "takes no writes now") || !strings.HasSuffix(err.Error(), "nothing was written") {
+		t.Errorf("a write meanwhile: %v", err)
+	}
+	way.Point(primary)
+	eventually(t, "the node to be up to date", func() bool { return db.Behind() < 2*time.Second })
+	if err := writer.SetSetting(t.Context(), "after", ""); err != nil {
+		t.Fatal(err)
+	}
+	reader.await(t, patience, "after")
+	eventually(t, "a write", func() bool { return db.SetSetting(t.Context(), "written", "") == nil })
+}
