@@ -32,6 +32,7 @@ type modelNode struct {
 	c     *cluster
 	dir   string
 	proxy *storetest.Proxy
+	off   time.Duration // its clock is, by up to that, another time at each start
 
 	mu      sync.RWMutex // held for writing while there is no process
 	process *ingress
@@ -74,13 +75,14 @@ type model struct {
 
 // TestNodesKeepTheirPromisesUnderFaults has three nodes, visitors and owners, and
 // everything going wrong that can: processes are killed, the database is stopped, killed
-// and paused, ways to it are cut and stalled, commits and their answers get lost.
+// and paused, ways to it are cut and stalled, commits and their answers get lost. The clock
+// of one of the nodes is wrong.
 func TestNodesKeepTheirPromisesUnderFaults(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
 	m := &model{t: t, c: c, ids: map[string]bool{}, acts: map[string]int{}}
-	for range 3 {
-		m.nodes = append(m.nodes, m.newNode())
+	for _, off := range []time.Duration{0, 0, time.Hour} {
+		m.nodes = append(m.nodes, m.newNode(off))
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), modelTime())
 	defer cancel()
@@ -94,8 +96,8 @@ func TestNodesKeepTheirPromisesUnderFaults(t *testing.T) {
 	t.Logf("done: %v; hits that may be missing: %d", m.acts, m.lost)
 }
 
-func (m *model) newNode() *modelNode {
-	n := &modelNode{c: m.c, dir: shortTempDir(m.t), proxy: m.c.server.NewProxy(m.t)}
+func (m *model) newNode(off time.Duration) *modelNode {
+	n := &modelNode{c: m.c, dir: shortTempDir(m.t), proxy: m.c.server.NewProxy(m.t), off: off}
 	n.start()
 	return n
 }
@@ -103,7 +105,12 @@ func (m *model) newNode() *modelNode {
 // start starts the node's process, whatever the database is like.
 func (n *modelNode) start() {
 	env := []string{"INGRESS_DATABASE=" + n.proxy.Through(n.c.t, n.c.url), "INGRESS_SECRET_KEY=" + clusterSecret}
-	n.process = startIngressIn(n.c.t, n.dir, env, "--access-log", "none")
+	const quiet = "--access-log=none"
+	if n.off == 0 {
+		n.process = startIngressIn(n.c.t, n.dir, env, quiet)
+		return
+	}
+	n.process = startOff(n.c.t, rand.N(2*n.off)-n.off, n.dir, env, quiet)
 }
 
 // misbehave lets one thing after the other go wrong, and right again.
