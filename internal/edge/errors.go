@@ -76,8 +76,15 @@ func (e *Edge) boundRest(w http.ResponseWriter, r *http.Request, f *failure) {
 // reset, and not for the rest.
 const doubtTime = time.Second
 
+// failureBody is the failure in the form that the caller is best served with: JSON for
+// programs that say so and for the API, a page for browsers, and for all others, such as
+// curl, a few lines that can be read in a terminal.
 func (e *Edge) failureBody(r *http.Request, f *failure) (body []byte, contentType string) {
-	if !wantsJSON(r) {
+	asJSON, asPage := formsWanted(r)
+	switch {
+	case asJSON:
+		return failureJSON(f), "application/json"
+	case asPage:
 		if r.Method != http.MethodGet {
 			f.reload = 0 // loading it again would be another request than this one
 		}
@@ -86,12 +93,31 @@ func (e *Edge) failureBody(r *http.Request, f *failure) (body []byte, contentTyp
 		}
 		return e.pages.failure(f, recordOf(r).requestID()), htmlType
 	}
+	return failureText(f, recordOf(r).requestID()), textType
+}
+
+func failureJSON(f *failure) []byte {
 	answer := &api.Error{ID: "ingress." + string(f.reason), Code: f.status, Detail: strings.TrimSpace(f.message + " " + f.hint)}
 	body, err := json.Marshal(answer)
 	if err != nil {
-		body = []byte(`{}`) // cannot happen: the answer consists of strings and a number
+		return []byte(`{}`) // cannot happen: the answer consists of strings and a number
 	}
-	return body, "application/json"
+	return body
+}
+
+const textType = "text/plain; charset=utf-8"
+
+// failureText is what a page says, for terminals and logs.
+func failureText(f *failure, request string) []byte {
+	lines := []string{strconv.Itoa(f.status) + " " + http.StatusText(f.status) + ": " + f.message}
+	if f.hint != "" {
+		lines = append(lines, f.hint)
+	}
+	last := "Answered by the ingress: " + string(f.reason)
+	if request != "" {
+		last += ", request " + request
+	}
+	return []byte(strings.Join(append(lines, last, ""), "\n"))
 }
 
 // allowAnyOrigin repeats the platform's CORS headers, which are on every reply of
@@ -108,18 +134,24 @@ func retryAfter(d time.Duration) string {
 	return strconv.Itoa(int(math.Ceil(d.Seconds())))
 }
 
-// wantsJSON reports whether the caller is better served with JSON than with a
-// page: every caller of the API, gRPC clients, and who prefers it.
+// wantsJSON reports whether the caller is best served with JSON: every caller of the API,
+// gRPC clients, and who prefers it.
 func wantsJSON(r *http.Request) bool {
-	return recordOf(r).match.kind.isAPI() ||
-		strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc") ||
-		prefersJSON(r.Header.Values("Accept"))
+	wanted, _ := formsWanted(r)
+	return wanted
 }
 
-// prefersJSON compares the weights of JSON and HTML in Accept headers (RFC 9110
-// 12.5.1). Only JSON that is named counts, because browsers and curl accept
-// anything.
-func prefersJSON(accept []string) bool {
+// formsWanted reports whether a failure should be JSON, or otherwise a page.
+func formsWanted(r *http.Request) (asJSON, asPage bool) {
+	if recordOf(r).match.kind.isAPI() || strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc") {
+		return true, false
+	}
+	return preferences(r.Header.Values("Accept"))
+}
+
+// preferences compares the weights of JSON and HTML in Accept headers (RFC 9110
+// 12.5.1). Only what is named counts, because browsers and curl accept anything.
+func preferences(accept []string) (asJSON, asPage bool) {
 	var forJSON, forHTML float64
 	for _, item := range strings.Split(strings.Join(accept, ","), ",") {
 		name, parameters, _ := strings.Cut(item, ";")
@@ -131,7 +163,7 @@ func prefersJSON(accept []string) bool {
 			forHTML = max(forHTML, weight(parameters))
 		}
 	}
-	return forJSON > forHTML
+	return forJSON > forHTML, forHTML > 0 && forHTML >= forJSON
 }
 
 // weight reads the q parameter; what it cannot read counts as 1, like nothing.

@@ -70,7 +70,7 @@ func TestWhyAManagedBackendCannotAnswer(t *testing.T) {
 		{ReasonElsewhere, "does not run here", false},
 	} {
 		a.err = &Unready{Reason: row.reason, RetryAfter: 42 * time.Second, Cause: errors.New("it printed sesame")}
-		res := r.get("site.app.test/")
+		res := r.get("site.app.test/", "Accept", htmlType)
 		res.wantFailure(t, 503, row.reason)
 		if res.Header.Get("Retry-After") != "42" || !strings.Contains(res.body, row.says) ||
 			strings.Contains(res.body, "refresh") != row.reload || strings.Contains(res.body, "sesame") {
@@ -79,7 +79,7 @@ func TestWhyAManagedBackendCannotAnswer(t *testing.T) {
 		if says := strings.Contains(res.body, "This page loads itself again"); says != row.reload || says && strings.Contains(res.body, "Try again") {
 			t.Errorf("%s: the page that loads itself again: %v\n%s", row.reason, row.reload, res.body)
 		}
-		if res := r.do("POST", "site.app.test/", "x"); strings.Contains(res.body, "refresh") || strings.Contains(res.body, "loads itself") {
+		if res := r.do("POST", "site.app.test/", "x", "Accept", htmlType); !strings.Contains(res.body, "<h1>") || strings.Contains(res.body, "refresh") || strings.Contains(res.body, "loads itself") {
 			t.Errorf("%s: the page of a POST loads itself again", row.reason)
 		}
 	}

@@ -72,14 +72,45 @@ func TestFailuresArePagesForPeopleAndJSONForPrograms(t *testing.T) {
 	}
 }
 
-func TestPreferenceForJSON(t *testing.T) {
-	for accept, want := range map[string]bool{
-		"": false, "*/*": false, "text/html": false, "application/json": true, "application/problem+json": true,
-		"text/html, application/json;q=0.9": false, "text/html;q=0.5,application/json": true, "application/json;q=0": false,
-		"application/json;q=x": true, "APPLICATION/JSON": true, "image/*": false,
+// Who names neither JSON nor HTML, as curl does, gets what can be read in a terminal.
+func TestFailuresInATerminal(t *testing.T) {
+	r := newRig(t, nil)
+	for _, accept := range []string{"", "*/*", "text/plain", "image/avif,image/webp,*/*;q=0.8"} {
+		res := r.get("missing.app.test/<script>", "Accept", accept)
+		res.wantFailure(t, 404, ReasonUnknownApp)
+		if res.Header.Get("Content-Type") != textType || res.Header.Get("X-Content-Type-Options") != "nosniff" {
+			t.Errorf("%q: %v", accept, res.Header)
+		}
+		request := res.Header.Get(requestIDHeader)
+		if !strings.HasPrefix(res.body, "404 Not Found: ") || !strings.HasSuffix(res.body, "\n") || strings.Contains(res.body, "<") ||
+			!strings.Contains(res.body, "Answered by the ingress: unknown_app, request "+request+"\n") || request == "" {
+			t.Errorf("%q: %s", accept, res.body)
+		}
+		if lines := strings.Count(res.body, "\n"); lines > 3 {
+			t.Errorf("%q: %d lines", accept, lines)
+		}
+	}
+}
+
+func TestPreferencesOfCallers(t *testing.T) {
+	const text, page, program = "text", "page", "JSON"
+	for accept, want := range map[string]string{
+		"": text, "*/*": text, "text/html": page, "application/json": program, "application/problem+json": program,
+		"text/html, application/json;q=0.9": page, "text/html;q=0.5,application/json": program, "application/json;q=0": text,
+		"application/json;q=x": program, "APPLICATION/JSON": program, "image/*": text, "application/xhtml+xml": page,
+		"text/html;q=0": text, "text/html,application/json": page,
 	} {
-		if got := prefersJSON([]string{accept}); got != want {
-			t.Errorf("%q: got %v", accept, got)
+		got := text
+		switch asJSON, asPage := preferences([]string{accept}); {
+		case asJSON && asPage:
+			got = "both"
+		case asJSON:
+			got = program
+		case asPage:
+			got = page
+		}
+		if got != want {
+			t.Errorf("%q: got %s, want %s", accept, got, want)
 		}
 	}
 }
