@@ -471,3 +471,12 @@ func TestABodyThatStopsComingIsNotWaitedFor(t *testing.T) {
 		})
 	}
 }
+
+// A variable that is misspelt is said when the program starts, without its value.
+func TestAMisspeltVariableIsSaid(t *testing.T) {
+	i := startIngressIn(t, shortTempDir(t), []string{"INGRESS_DATABSE=postgres://user:sesame@localhost/x"})
+	_, log := i.output()
+	if !strings.Contains(log, `"variable":"INGRESS_DATABSE","did_you_mean":"INGRESS_DATABASE"`) || strings.Contains(log, "sesame") {
+		t.Errorf("the log is %s", log)
+	}
+}

@@ -44,6 +44,7 @@ type program struct {
 	env            func(string) string
 	kong           *kong.Context
 	file           *configFile
+	variables      map[string]bool // of all flags
 	cli            *rootCommand
 }
 
@@ -117,6 +118,7 @@ func (p *program) parser() (*kong.Kong, error) {
 		// The help itself names variables; kong would only name those that are set.
 		kong.ValueFormatter(func(v *kong.Value) string { return v.Help }),
 		kong.PostBuild(hideSettings),
+		kong.PostBuild(func(k *kong.Kong) error { p.variables = flagVariables(k.Model.Node); return nil }),
 		ignoreEmptyVariables(os.LookupEnv),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.Bind(p),

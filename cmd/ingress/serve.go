@@ -65,6 +65,9 @@ func (c *serveCmd) Run(p *program) error {
 	if err != nil {
 		return err
 	}
+	for _, v := range mistakenVariables(p.variables, os.Environ()) {
+		log.Warn("a variable is named like a setting, and is none", "variable", v.name, "did_you_mean", v.nearest)
+	}
 	inherited, err := inherit(os.LookupEnv)
 	if err != nil {
 		return err
