@@ -170,6 +170,9 @@ type storeControl struct {
 
 // openStoreControl opens the store as serve would, without serving.
 func (p *program) openStoreControl(c *config, why purpose) (control, error) {
+	if why == toRead && c.shared() {
+		return p.openSharedToRead(c)
+	}
 	lock, err := store.LockDir(c.DataDir)
 	if err != nil {
 		return nil, fmt.Errorf("no process answers on %s, and: %w", c.AdminSocket, err)
@@ -183,6 +186,27 @@ func (p *program) openStoreControl(c *config, why purpose) (control, error) {
 		return nil, joinErrors(err, lock.Close())
 	}
 	return p.newStoreControl(c, why, db, func() error { return joinErrors(db.Close(), lock.Close()) })
+}
+
+// openSharedToRead opens a database that others may be using as it is: looking does not
+// bring its schema up to date, for which an older release would not start again.
+func (p *program) openSharedToRead(c *config) (control, error) {
+	given, err := c.readSecrets(p.env)
+	if err != nil {
+		return nil, err
+	}
+	db, err := store.OpenPostgresToRead(p.ctx, c.postgres(given, slog.New(slog.DiscardHandler)))
+	if err != nil {
+		return nil, fmt.Errorf("--database: %w", err)
+	}
+	schema, _, err := db.Schema(p.ctx)
+	if err != nil {
+		return nil, joinErrors(err, db.Close())
+	}
+	if schema == 0 { // an empty one, with nothing stored
+		return p.newStoreControl(c, toRead, nil, db.Close)
+	}
+	return p.newStoreControl(c, toRead, db, db.Close)
 }
 
 // newStoreControl shows the settings as the next start would find them. The

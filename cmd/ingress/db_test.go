@@ -493,8 +493,20 @@ func TestLookingMakesNoDatabase(t *testing.T) {
 	if s := d.status("--database", url); s.Schema != 0 || !s.Exists {
 		t.Errorf("an empty database is %+v", s)
 	}
+	shared := append(d.env, "INGRESS_DATABASE="+url, "INGRESS_SECRET_KEY="+clusterSecret)
+	if stdout, stderr, code := runProgram(t, shared, "config", "get", "micro.app.domain"); code != 0 || stdout != "app.localhost\n" {
+		t.Errorf("a setting of an empty database: exit code %d\n%s%s", code, stdout, stderr)
+	}
+	if s := d.status("--database", url); s.Schema != 0 {
+		t.Errorf("looking at a setting brought the schema to %d", s.Schema)
+	}
 	if stdout, _ := d.must("migrate", "--database", url); !strings.Contains(stdout, "from 0 to ") || !strings.Contains(stdout, url) {
 		t.Errorf("the first migration says %s", stdout)
+	}
+	for _, args := range [][]string{{"set", "micro.app.domain", "apps.test"}, {"get", "micro.app.domain"}} {
+		if stdout, stderr, code := runProgram(t, shared, append([]string{"config"}, args...)...); code != 0 || args[0] == "get" && stdout != "apps.test\n" {
+			t.Errorf("%v: exit code %d\n%s%s", args, code, stdout, stderr)
+		}
 	}
 	settings := filepath.Join(t.TempDir(), "ingress.yaml")
 	if err := os.WriteFile(settings, []byte("database: "+url+"\napps-domain: apps.test\n"), 0o600); err != nil {
