@@ -58,12 +58,23 @@ func main() {
 			os.Exit(source.FetchMain(os.Args[2:], os.Getenv, os.Stdout))
 		}
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	// Once the first signal has come, the next one ends the program as if it
-	// had never been caught.
-	context.AfterFunc(ctx, stop)
-	p := &program{ctx: ctx, stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, env: os.Getenv}
+	p := &program{ctx: untilSignal(), stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, env: os.Getenv}
 	os.Exit(p.main(os.Args[1:]))
+}
+
+// untilSignal returns a context that ends with the first signal. From then on the next one
+// ends the program as if it had never been caught: not a moment after something has
+// begun that the context was to end, because whoever sees that may send it.
+func untilSignal() context.Context {
+	ctx, end := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-signals
+		signal.Stop(signals)
+		end()
+	}()
+	return ctx
 }
 
 // main parses and runs one command and returns the exit code: 0, or 1 after
