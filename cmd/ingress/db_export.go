@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"golang.org/x/term"
 
@@ -58,8 +59,8 @@ func (c *dbExportCmd) Run(p *program) error {
 	}
 	if c.File == "-" {
 		err = write(p.stdout)
-	} else {
-		err = store.CreateFile(c.File, write)
+	} else if err = store.CreateFile(c.File, write); errors.Is(err, fs.ErrNotExist) {
+		err = &problem{"there is no folder " + filepath.Dir(c.File), "Make it, or name another.", err}
 	}
 	shown.end()
 	if err := joinErrors(p.interrupted(err, "no file was made"), db.Close()); err != nil {

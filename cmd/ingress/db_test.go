@@ -306,6 +306,7 @@ func TestABackupIsRestored(t *testing.T) {
 		t.Fatalf("the file is %v, %v", info, err)
 	}
 	here.refuse([]string{"the file is there already"}, "export", file)
+	here.refuse([]string{"there is no folder " + filepath.Join(folder, "none")}, "export", filepath.Join(folder, "none", "backup.gz"))
 	if all, err := os.ReadDir(folder); err != nil || len(all) != 1 {
 		t.Errorf("in the folder there are %v, %v", all, err)
 	}
