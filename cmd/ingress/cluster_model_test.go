@@ -390,12 +390,29 @@ func (m *model) useKey() {
 	}
 }
 
-// looked returns when the node's last look at the changes began.
+// looked is the process's looked.
 func (n *modelNode) looked() (time.Time, bool) {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
-	behind, ok := n.process.tryFigure("ingress_store_behind_seconds")
-	return time.Now().Add(-time.Duration(behind * float64(time.Second))), ok
+	return n.process.looked()
+}
+
+// looked returns a time that is not after the beginning of the program's last look at
+// the changes of others. It is reckoned from before the question: the answer may take its
+// time, in which the look does not become a later one.
+func (i *ingress) looked() (notAfter time.Time, known bool) {
+	asked := time.Now()
+	behind, known := i.tryFigure("ingress_store_behind_seconds")
+	return asked.Add(-time.Duration(behind * float64(time.Second))), known
+}
+
+// awaitLook waits until the program has looked at the changes of others since a time.
+func (i *ingress) awaitLook(since time.Time) {
+	i.t.Helper()
+	i.await("a look at what others have changed", func() bool {
+		looked, known := i.looked()
+		return known && looked.After(since)
+	})
 }
 
 // tryFigure is figure for a program that may not answer.

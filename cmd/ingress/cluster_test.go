@@ -347,8 +347,7 @@ func TestAnotherServerTakesThePlaceOfTheDatabase(t *testing.T) {
 		_, log := n.output()
 		return strings.Contains(log, "may have been missed")
 	})
-	noticed := time.Now()
-	n.await("another look", func() bool { return n.figure("ingress_store_behind_seconds") < time.Since(noticed).Seconds() })
+	n.awaitLook(time.Now())
 	for _, gone := range []string{link, "http://hello.app.localhost/"} {
 		if a := n.get(gone); a.status != http.StatusNotFound {
 			t.Errorf("%s, which the server does not have, answers %d", gone, a.status)
@@ -536,10 +535,7 @@ func TestSessionsAreBelievedForAWhileWithoutTheDatabase(t *testing.T) {
 	nodes[1].mustCall("user/Logout", ended)
 	over := time.Now()
 	for _, n := range nodes { // who hears of it forgets the account's other sessions, too
-		n.await("a look after the end", func() bool {
-			behind, ok := n.tryFigure("ingress_store_behind_seconds")
-			return ok && time.Now().Add(-time.Duration(behind*float64(time.Second))).After(over)
-		})
+		n.awaitLook(over)
 		n.mustCall("user/ReadSession", lasting)
 	}
 	if err := c.server.Stop(); err != nil {
