@@ -257,7 +257,9 @@ func TestTheDatabaseGoesAwayAndComesBack(t *testing.T) {
 	one.mustCall("app/Run", fmt.Sprintf(`{"name":"hello","backend":%q}`, named(t, "hello")))
 	for _, f := range c.faults() {
 		t.Run(f.name, func(t *testing.T) {
-			for _, n := range nodes { // so that each knows them
+			made := time.Now()
+			for _, n := range nodes { // so that each knows them, and has no news that makes it forget them
+				n.awaitLook(made)
 				n.awaitStatus("http://localhost/u/"+link, http.StatusFound)
 				n.awaitStatus("http://hello.app.localhost/", http.StatusOK)
 				n.mustCall("helloworld/Call", `{"name":"x"}`)
@@ -372,8 +374,9 @@ func TestAReplicaTakesTheDatabasesPlace(t *testing.T) {
 	u.Host, u.RawQuery = replica.Address()+","+u.Host, "sslmode=disable&target_session_attrs=read-write"
 	c.url = u.String()
 	nodes := c.nodes(2)
-	link := nodes[0].shortened("https://example.com/")
+	link, made := nodes[0].shortened("https://example.com/"), time.Now()
 	for _, n := range nodes {
+		n.awaitLook(made) // the news of it makes a node forget what it knows of it
 		n.awaitStatus("http://localhost/u/"+link, http.StatusFound)
 	}
 	nodes[0].await("the replica to follow", func() bool {
@@ -446,8 +449,9 @@ func TestHitsOutliveAnOutage(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
 	nodes := c.nodes(2)
-	link := nodes[0].shortened("https://example.com/")
+	link, made := nodes[0].shortened("https://example.com/"), time.Now()
 	for _, n := range nodes {
+		n.awaitLook(made) // the news of it makes a node forget what it knows of it
 		n.awaitStatus("http://localhost/u/"+link, http.StatusFound)
 	}
 	if err := c.server.Stop(); err != nil {
