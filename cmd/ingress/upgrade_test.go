@@ -368,8 +368,12 @@ func TestSocketsForAnotherProcessAreLeftAlone(t *testing.T) {
 	}
 }
 
+// patience is for a program with slow calls: it waits for them for as long as a test
+// takes on a slow machine.
+var patience = []string{"--read-body-timeout", deadline.String(), "--shutdown-timeout", deadline.String()}
+
 // slowCall begins a call that the present process answers, whatever comes meanwhile,
-// once finish is called, which returns its status.
+// once finish is called, which returns its status. The program needs patience.
 func (i *ingress) slowCall(path, body string) (finish func() int) {
 	i.t.Helper()
 	conn := i.dial()
@@ -402,7 +406,7 @@ func (i *ingress) slowCall(path, body string) (finish func() int) {
 // the new one has just found good, or delete an app that it has taken over.
 func TestWhatTheOldProgramChangesLastIsHeardOf(t *testing.T) {
 	needs(t, "python3")
-	i, replace := upgradable(t)
+	i, replace := upgradable(t, patience...)
 	i.deployed("app", "run", "steady", "--dir", steadyApp(t), "--idle-timeout", "0s")
 	made := i.mustCall("api/keys/generate", `{"scopes":["*"]}`)
 	revoke := i.slowCall("api/keys/revoke", fmt.Sprintf(`{"id":%q}`, made["api_key_id"]))
@@ -435,7 +439,7 @@ func TestWhatTheOldProgramChangesLastIsHeardOf(t *testing.T) {
 // TestOperatorsMeetTheNewProgramOnly: the old one still answers a visitor, but
 // neither a balancer that asks whether it is ready nor a change of a setting.
 func TestOperatorsMeetTheNewProgramOnly(t *testing.T) {
-	i, replace := upgradable(t)
+	i, replace := upgradable(t, patience...)
 	finish := i.slowCall("helloworld/Call", "{}")
 	awaitEnd := i.beginReplacing(replace)
 	balancer := &http.Client{Timeout: deadline, Transport: &http.Transport{DisableKeepAlives: true}}
