@@ -188,8 +188,11 @@ func TestFiftyUpdatesUnderLoadDropNothing(t *testing.T) {
 }
 
 func TestABadVersionNeverReplacesAGoodOne(t *testing.T) {
-	i := startPlatform(t, "--start-timeout", "3s")
+	i := startPlatform(t)
 	i.deployed("app", "run", "hello", "--dir", nodeApp(t, "good"))
+	// What never listens is given up soon, which the good one must not be on a slow machine.
+	i.stop()
+	i = startIngressIn(t, i.dir, nil, "--start-timeout", "3s")
 	for name, files := range map[string]map[string]string{
 		"exits":          {"package.json": `{}`, "server.js": `console.error("no way"); process.exit(7)`},
 		"never listens":  {"package.json": `{}`, "server.js": `setInterval(() => {}, 1000); console.log("idling")`},
