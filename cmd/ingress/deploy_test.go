@@ -3,6 +3,7 @@ package main_test
 import (
 	"bytes"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -70,8 +71,17 @@ func haproxy(t *testing.T, nodes []*ingress) (address string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	address = "127.0.0.1:" + freePorts(t, 1)[0]
-	config := strings.Replace(string(content), "bind :8080", "bind "+address, 1)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	listener, err := l.(*net.TCPListener).File() // a port that was free a moment ago may be another's
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	config := strings.Replace(string(content), "bind :8080", "bind fd@3", 1)
 	config = regexp.MustCompile(`(?m)^resolvers docker\n(    .*\n)+`).ReplaceAllString(config, "")
 	var servers strings.Builder
 	for i, n := range nodes {
@@ -84,6 +94,7 @@ func haproxy(t *testing.T, nodes []*ingress) (address string) {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(program, "-db", "-f", file)
+	cmd.ExtraFiles = []*os.File{listener}
 	var said bytes.Buffer
 	cmd.Stderr = &said
 	if err := cmd.Start(); err != nil {
@@ -98,7 +109,7 @@ func haproxy(t *testing.T, nodes []*ingress) (address string) {
 			t.Logf("HAProxy said %s", &said)
 		}
 	})
-	return address
+	return l.Addr().String()
 }
 
 func isFile(path string) bool {
