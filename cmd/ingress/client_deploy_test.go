@@ -6,12 +6,15 @@ import (
 	"fmt"
 	"io/fs"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
 	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -258,25 +261,37 @@ func TestAnInterruptedFollowLeavesTheDeployAlone(t *testing.T) {
 	d.mu.Unlock()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	stderr := &eager{at: "upload ", interrupt: func() {
-		context.AfterFunc(timeLater(t), cancel)
-	}}
-	s := shell{env: map[string]string{tokenVariable: apitest.Alice}, ctx: ctx, stderr: stderr}
-	got := s.run(t, "app", "run", "shop", "--dir", folder(t), "--address", d.URL)
-	if got.code != 1 || missing(stderr.String(), "interrupted; the deploy of app shop goes on", "ingress app status shop") != "" {
-		t.Errorf("code %d: %s", got.code, stderr)
+	s := shell{env: map[string]string{tokenVariable: apitest.Alice}, ctx: ctx}
+	got := s.run(t, "app", "run", "shop", "--dir", folder(t), "--address", atLook(t, d.URL, 2, cancel))
+	if got.code != 1 || missing(got.stderr, "upload ", "interrupted; the deploy of app shop goes on", "ingress app status shop") != "" {
+		t.Errorf("code %d: %s", got.code, got.stderr)
 	}
 	if got := d.asAlice("app", "status", "shop"); !strings.HasPrefix(got.stdout, "Deploying\n") {
 		t.Errorf("%+v", got)
 	}
 }
 
-// timeLater is a context that ends when the follow has begun for certain: some
-// looks after the upload.
-func timeLater(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), 4*deployEvery)
-	t.Cleanup(cancel)
-	return ctx
+// atLook is another address of a platform, where f is called when an app's status is
+// asked for the nth time, before it is told. Who follows a deploy asks again and again.
+func atLook(t *testing.T, platform string, n int32, f func()) (address string) {
+	t.Helper()
+	u, err := url.Parse(platform)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := &httputil.ReverseProxy{
+		Rewrite:      func(r *httputil.ProxyRequest) { r.SetURL(u) },
+		ErrorHandler: func(http.ResponseWriter, *http.Request, error) {}, // who asked has gone
+	}
+	var looks atomic.Int32
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/v1/app/Status" && looks.Add(1) == n {
+			f()
+		}
+		proxy.ServeHTTP(w, r)
+	}))
+	t.Cleanup(server.Close)
+	return server.URL
 }
 
 func TestDetachedRunsShowTheAppAsItIs(t *testing.T) {
