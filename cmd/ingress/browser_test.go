@@ -47,6 +47,7 @@ func newBrowser(t *testing.T) *browser {
 		chromedp.ExecPath(chromium(t)),
 		chromedp.UserDataDir(filepath.Join(home, "profile")),
 		chromedp.Env("HOME="+home, "TMPDIR="+home),
+		chromedp.WSURLReadTimeout(deadline), // 20 s may be too short for a first start on a slow machine
 		chromedp.Headless, chromedp.NoSandbox, chromedp.DisableGPU, chromedp.NoFirstRun, chromedp.NoDefaultBrowserCheck,
 		chromedp.Flag("disable-quic", true),
 		chromedp.Flag("disable-background-networking", true),
