@@ -60,6 +60,19 @@ func (b *tiredBackend) serve(conn net.Conn, tired bool) {
 	}
 }
 
+// first makes the first request to an app, and waits until it is over for the program:
+// the whole answer may be here before the connection to the backend is free for the next
+// request, which would get another one.
+func (i *ingress) first(app string) {
+	i.t.Helper()
+	host := app + ".app.localhost"
+	i.get("http://" + host + "/first")
+	i.await("the first request in the log", func() bool {
+		_, log := i.output()
+		return strings.Contains(log, `"host":"`+host+`","path":"/first"`)
+	})
+}
+
 // TestRetriesOfTheWholeProgram speaks DESIGN.md 9: once, and only what is safe.
 func TestRetriesOfTheWholeProgram(t *testing.T) {
 	i := startIngress(t)
@@ -83,7 +96,7 @@ func TestRetriesOfTheWholeProgram(t *testing.T) {
 		b := newTiredBackend(t, 1)
 		app := fmt.Sprintf("app%d", n)
 		i.mustCall("app/run", fmt.Sprintf(`{"name":%q,"backend":"http://%s"}`, app, b.listener.Addr()))
-		i.get("http://" + app + ".app.localhost/first")
+		i.first(app)
 		a := i.do(row.method, "http://"+app+".app.localhost/", row.headers, row.body)
 		want := answer{status: http.StatusBadGateway}
 		sent := int32(1)
@@ -101,7 +114,7 @@ func TestRetriesOfTheWholeProgram(t *testing.T) {
 	// A second connection that ends in the same way is the end of it.
 	b := newTiredBackend(t, 2)
 	i.mustCall("app/run", fmt.Sprintf(`{"name":"worn","backend":"http://%s"}`, b.listener.Addr()))
-	i.get("http://worn.app.localhost/first")
+	i.first("worn")
 	if a := i.get("http://worn.app.localhost/"); a.status != http.StatusBadGateway || b.requests.Load() != 2 || b.conns.Load() != 2 {
 		t.Errorf("twice in vain: %d after %d requests on %d connections", a.status, b.requests.Load(), b.conns.Load())
 	}
