@@ -74,6 +74,7 @@ type Server struct {
 	parent   string
 	settings []string
 	port     int
+	release  func() error // gives up the port, once place has found one
 	owner    *syscall.Credential
 	cmd      *exec.Cmd
 	exited   chan struct{}
@@ -257,7 +258,16 @@ func (s *Server) Guard(user, password string) error {
 }
 
 // Close ends the server and removes its files.
-func (s *Server) Close() error { return errors.Join(s.Stop(), os.RemoveAll(s.dir)) }
+func (s *Server) Close() error { return errors.Join(s.Stop(), s.leave()) }
+
+// leave leaves nothing behind of a server that does not run.
+func (s *Server) leave() error {
+	err := os.RemoveAll(s.dir)
+	if s.release != nil {
+		err = errors.Join(err, s.release())
+	}
+	return err
+}
 
 // findPrograms returns the newest folder that has what is needed, or "". Debian
 // keeps them where an ordinary PATH does not lead.
@@ -296,7 +306,7 @@ func (s *Server) place() (err error) {
 			return err
 		}
 	}
-	if s.port, err = freePort(); err != nil {
+	if s.port, s.release, err = reservePort(); err != nil {
 		return err
 	}
 	s.base = url.URL{Scheme: "postgres", User: url.User("tests"), Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)), Path: "/postgres"}
@@ -334,14 +344,6 @@ func (s *Server) command(program string, args ...string) *exec.Cmd {
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C", "HOME=" + s.dir}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.owner}
 	return cmd
-}
-
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	return l.Addr().(*net.TCPAddr).Port, l.Close()
 }
 
 // Start starts the server and waits until it answers. It is for one that was
