@@ -123,3 +123,36 @@ func TestAReplicaIsNotReliedOnForChanges(t *testing.T) {
 	reader.await(t, patience, "after")
 	eventually(t, "a write", func() bool { return db.SetSetting(t.Context(), "written", "") == nil })
 }
+
+// A server that does not say which one it is, as managed ones may not, can be used; that it
+// was started again may mean that another one took its place.
+func TestAServerThatDoesNotSayWhichItIs(t *testing.T) {
+	server := storetest.StartPostgres(t)
+	for name, code := range map[string]string{"not allowed": "42501", "not supported": "0A000"} {
+		t.Run(name, func(t *testing.T) {
+			u := server.CreateDatabase(t)
+			run(t, u, "CREATE SCHEMA managed",
+				"CREATE FUNCTION managed.pg_control_system(OUT system_identifier bigint) LANGUAGE plpgsql AS $$ BEGIN RAISE 'refused' USING ERRCODE = '"+code+"'; END $$",
+				"ALTER DATABASE "+nameIn(t, u)+" SET search_path = managed, pg_catalog, public")
+			writer := storetest.OpenURL(t, u)
+			db, reader := node(t, u)
+			gaps := make(chan struct{}, 10)
+			db.OnGap(func(context.Context) error { gaps <- struct{}{}; return nil })
+			if err := writer.SetSetting(t.Context(), "before", ""); err != nil {
+				t.Fatal(err)
+			}
+			reader.await(t, patience, "before")
+			if len(gaps) > 0 {
+				t.Error("a gap without any outage")
+			}
+			if err := errors.Join(server.Stop(), server.Start(t.Context())); err != nil {
+				t.Fatal(err)
+			}
+			select {
+			case <-gaps:
+			case <-time.After(patience):
+				t.Error("nobody was told that what is known may be wrong")
+			}
+		})
+	}
+}

@@ -205,8 +205,8 @@ func (f *feed) serverOf(ctx context.Context, now snapshot) (server string, moved
 // identity is what whichServer answers, or "" where the server does not tell this user.
 func (db *DB) identity(ctx context.Context) (server string, err error) {
 	err = db.QueryRowContext(ctx, whichServer).Scan(&server)
-	if _, refused := errors.AsType[*pgconn.PgError](err); refused && unavailable(err) == "" {
-		return "", nil
+	if refusal, ok := errors.AsType[*pgconn.PgError](err); ok && (refusal.Code == pgNotSupported || unavailable(err) == "") {
+		return "", nil // managed servers lack functions, and say so with that code
 	}
 	return server, err
 }
