@@ -142,6 +142,9 @@ func (f *feed) look() {
 	defer tick.Stop()
 	for failed := false; ; {
 		err := f.lookOnce()
+		if err != nil {
+			f.db.reconnect() // what is at rest may lead to the same server, and be as silent
+		}
 		switch {
 		case f.ctx.Err() != nil:
 			return
@@ -170,7 +173,6 @@ func (f *feed) lookOnce() error {
 		return err
 	}
 	if now.replica {
-		f.db.reconnect()
 		return errReplica
 	}
 	server, moved, err := f.serverOf(ctx, now)
@@ -182,6 +184,7 @@ func (f *feed) lookOnce() error {
 		// whose transactions and versions have numbers of their own.
 		f.db.log.Warn("changes of other nodes may have been missed; what depends on them is read anew", "database", f.db.name)
 		f.forget()
+		f.db.reconnect()
 		if err := f.db.crossGap(ctx); err != nil {
 			return err
 		}
