@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -154,5 +155,45 @@ func TestAServerThatDoesNotSayWhichItIs(t *testing.T) {
 				t.Error("nobody was told that what is known may be wrong")
 			}
 		})
+	}
+}
+
+// The machine of the primary is gone: nothing refuses connections to it, and nothing ends
+// those that there are. Nodes turn to the replica that takes over, also those that only read.
+func TestAPrimaryThatFallsSilentIsLeft(t *testing.T) {
+	primary := storetest.StartPostgres(t)
+	u := primary.CreateDatabase(t)
+	storetest.OpenURL(t, u) // the schema
+	replica := primary.Replica(t)
+	db, reader := node(t, either(t, u, replica))
+	if err := db.SetSetting(t.Context(), "before", ""); err != nil {
+		t.Fatal(err)
+	}
+	reader.await(t, patience, "before")
+	eventually(t, "the replica to follow", func() bool { return hasSetting(t, replica, u, "before") })
+	const connections = 12
+	var held sync.WaitGroup
+	for range connections {
+		held.Go(func() {
+			var slept string
+			_ = db.QueryRowContext(t.Context(), "SELECT pg_sleep(0.5)::text").Scan(&slept) // some less would do
+		})
+	}
+	held.Wait()
+	if err := primary.Pause(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := primary.Resume(); err != nil {
+			t.Error(err)
+		}
+	}()
+	if err := replica.Promote(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the node to be behind", func() bool { return db.Behind() > 2*time.Second })
+	eventually(t, "the node to be up to date", func() bool { return db.Behind() < 2*time.Second })
+	if _, err := db.Settings(t.Context()); err != nil {
+		t.Error(err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/url"
 	"strconv"
 	"strings"
@@ -103,8 +104,20 @@ func (o PostgresOptions) parse() (*pgx.ConnConfig, error) {
 	}
 	if config.ConnectTimeout == 0 {
 		config.ConnectTimeout = connectTimeout
+		if hosts := countHosts(config); hosts > 1 { // the last must have its turn in a look, when the others are silent
+			config.ConnectTimeout = lookLimit / time.Duration(hosts)
+		}
 	}
 	return config, nil
+}
+
+// countHosts counts the hosts of a URL. What pgx falls back to is also the same one without TLS.
+func countHosts(config *pgx.ConnConfig) int {
+	hosts := map[string]bool{net.JoinHostPort(config.Host, strconv.Itoa(int(config.Port))): true}
+	for _, f := range config.Fallbacks {
+		hosts[net.JoinHostPort(f.Host, strconv.Itoa(int(f.Port)))] = true
+	}
+	return len(hosts)
 }
 
 // hintAtPassword says what is likely wrong with a URL that has a password in it and
