@@ -197,3 +197,13 @@ func TestAPrimaryThatFallsSilentIsLeft(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// One pool has connections to two servers while an address is moved and the one of before
+// goes on: which one it is, the server that gave a snapshot says, and no other.
+func TestAServerDoesNotSayWhichOneAnotherIs(t *testing.T) {
+	db := storetest.OpenURL(t, storetest.StartPostgres(t).CreateDatabase(t))
+	own, of, err := db.Identities(t.Context())
+	if err != nil || own == "" || of != "" {
+		t.Errorf("it says %q of itself and %q of another one, %v", own, of, err)
+	}
+}

@@ -83,9 +83,12 @@ const nowSnapshot = `
 
 // whichServer is a query for what a server keeps when it is started again, and what is
 // another one's, be it the replica that took its place or one restored from a backup: both
-// go on from a state that need not be the last, and give numbers again.
+// go on from a state that need not be the last, and give numbers again. It has no row when
+// it is answered by another server than the one that was started at that time, to which some
+// connections may lead.
 const whichServer = `
-	SELECT system_identifier || '/' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) FROM pg_control_system()`
+	SELECT system_identifier || '/' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) FROM pg_control_system()
+	WHERE extract(epoch FROM pg_postmaster_start_time())::text = $1`
 
 // errReplica says that the server cannot be relied on for what has changed.
 var errReplica = errors.New(takesNoWrites)
@@ -98,7 +101,7 @@ func newFeed(ctx context.Context, db *DB, config *pgx.ConnConfig) (*feed, error)
 	last := &f.last
 	err := db.QueryRowContext(ctx, nowSnapshot).Scan(&last.xmax, &last.running, &last.started, &last.replica)
 	if err == nil {
-		f.server, err = db.identity(ctx)
+		f.server, err = db.identity(ctx, *last)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("database %s: read its change log: %w", db.name, err)
@@ -201,13 +204,17 @@ func (f *feed) serverOf(ctx context.Context, now snapshot) (server string, moved
 	if now.started == f.last.started {
 		return f.server, false, nil
 	}
-	server, err = f.db.identity(ctx)
+	server, err = f.db.identity(ctx, now)
 	return server, server == "" || server != f.server, err
 }
 
-// identity is what whichServer answers, or "" where the server does not tell this user.
-func (db *DB) identity(ctx context.Context) (server string, err error) {
-	err = db.QueryRowContext(ctx, whichServer).Scan(&server)
+// identity is what whichServer answers of the server that gave a snapshot, or "" where that
+// one does not tell this user, or cannot be asked.
+func (db *DB) identity(ctx context.Context, of snapshot) (server string, err error) {
+	err = db.QueryRowContext(ctx, whichServer, of.started).Scan(&server)
+	if IsNoRows(err) {
+		return "", nil
+	}
 	if refusal, ok := errors.AsType[*pgconn.PgError](err); ok && (refusal.Code == pgNotSupported || unavailable(err) == "") {
 		return "", nil // managed servers lack functions, and say so with that code
 	}
