@@ -105,6 +105,15 @@ func IsUnsure(err error) bool {
 	return ok && known.Unsure
 }
 
+// notBegun classifies what kept a transaction that writes from beginning. A replica has no
+// serializable ones; elsewhere the same code is an error of ours.
+func notBegun(err error) error {
+	if server, ok := errors.AsType[*pgconn.PgError](err); ok && server.Code == pgNotSupported {
+		return &UnavailableError{writesRefused, false, err}
+	}
+	return err
+}
+
 // unsure reports whether nobody but the server knows what became of a commit; a caller
 // who left while it was done does not know either.
 func unsure(err error) bool {
@@ -139,7 +148,10 @@ func unavailable(err error) string {
 	return ""
 }
 
-const unreachable = "the database cannot be reached"
+const (
+	unreachable   = "the database cannot be reached"
+	writesRefused = "the database takes no writes now"
+)
 
 func sqliteUnavailable(err *sqlite.Error) string {
 	switch err.Code() & 0xff { // the low byte is the primary result code
@@ -181,8 +193,8 @@ func endedByServer(err *pgconn.PgError) bool {
 
 func postgresUnavailable(err *pgconn.PgError) string {
 	switch err.Code {
-	case pgReadOnly, pgNotSupported: // a replica has no serializable transactions
-		return "the database takes no writes now"
+	case pgReadOnly:
+		return writesRefused
 	case pgSerializationFailure, pgDeadlock, pgLockNotAvailable, pgQueryCanceled:
 		return "the database is busy"
 	case pgDiskFull:

@@ -38,7 +38,7 @@ func TestErrorsOfAServer(t *testing.T) {
 		{"too many connections", pg("53300"), "no room", false, false},
 		{"out of memory", pg("53200"), "no room", false, false},
 		{"a read-only server", pg("25006"), "takes no writes", false, false},
-		{"a replica", pg("0A000"), "takes no writes", false, false},
+		{"what the server does not know", pg("0A000"), "", false, false},
 		{"a lost race", pg("40001"), "busy", false, true},
 		{"a deadlock", pg("40P01"), "busy", false, true},
 		{"a lock held too long", pg("55P03"), "busy", false, false},

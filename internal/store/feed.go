@@ -215,8 +215,8 @@ func (db *DB) identity(ctx context.Context, of snapshot) (server string, err err
 	if IsNoRows(err) {
 		return "", nil
 	}
-	if refusal, ok := errors.AsType[*pgconn.PgError](err); ok && (refusal.Code == pgNotSupported || unavailable(err) == "") {
-		return "", nil // managed servers lack functions, and say so with that code
+	if _, refused := errors.AsType[*pgconn.PgError](err); refused && unavailable(err) == "" {
+		return "", nil
 	}
 	return server, err
 }

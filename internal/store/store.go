@@ -309,7 +309,7 @@ func losing(f func(tx *Tx) error) func(tx *Tx) error {
 func (db *DB) attempt(ctx context.Context, f func(tx *Tx) error) ([]Change, error) {
 	sqlTx, err := db.write.BeginTx(ctx, &sql.TxOptions{Isolation: db.engine.serial})
 	if err != nil {
-		return nil, fmt.Errorf("begin: %w", err)
+		return nil, fmt.Errorf("begin: %w", notBegun(err))
 	}
 	tx := db.newTx(ctx, sqlTx)
 	if err := tx.run(f); err != nil {
