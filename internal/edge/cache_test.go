@@ -338,7 +338,7 @@ func TestNothingOfBeforeIsBelievedOnceAllIsInvalid(t *testing.T) {
 // waitFor polls a condition that another goroutine is about to bring about.
 func waitFor(t *testing.T, ok func() bool) {
 	t.Helper()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(patience)
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for !ok() {

@@ -140,7 +140,7 @@ func newRig(t *testing.T, v1 http.HandlerFunc, change ...func(*Config)) *rig {
 	r.addr = serve(t, e)
 	r.client = clientOf(t, r.addr)
 	r.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	r.client.Timeout = 30 * time.Second
+	r.client.Timeout = 2 * patience // hundreds of requests may be under way
 	return r
 }
 
@@ -240,7 +240,7 @@ func (r *rig) raw(request string) string {
 		r.t.Fatal(err)
 	}
 	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
 		r.t.Fatal(err)
 	}
 	if _, err := io.WriteString(conn, request); err != nil {
@@ -303,7 +303,7 @@ func urlOf(t testing.TB, s string) *url.URL {
 // eventually waits for what another goroutine does after the answer is out.
 func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	timeout := time.After(10 * time.Second)
+	timeout := time.After(patience)
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for !condition() {

@@ -77,7 +77,7 @@ func h2Client(t *testing.T, address string, trust *tls.Config) *http.Client {
 		ForceAttemptHTTP2: true,
 	}
 	t.Cleanup(transport.CloseIdleConnections)
-	return &http.Client{Transport: transport, Timeout: 30 * time.Second}
+	return &http.Client{Transport: transport, Timeout: patience}
 }
 
 func fetchText(t *testing.T, c *http.Client, url string) (text, protocol string) {

@@ -119,7 +119,7 @@ func TestUploadsAreNotBuffered(t *testing.T) {
 				if got != "first" {
 					t.Errorf("%s: %q arrived", name, got)
 				}
-			case <-time.After(20 * time.Second):
+			case <-time.After(patience):
 				t.Errorf("%s: nothing arrived", name)
 			}
 			to.Close()
