@@ -164,19 +164,19 @@ func TestUploadsMustKeepComing(t *testing.T) {
 	r := newRig(t, func(_ http.ResponseWriter, r *http.Request) {
 		_, err := io.Copy(io.Discard, r.Body)
 		failed <- err
-	}, uploads, func(c *Config) { c.Limits.ReadBody = 50 * time.Millisecond })
+	}, uploads, func(c *Config) { c.Limits.ReadBody, c.Limits.UploadBytes = 50*time.Millisecond, 8<<20 })
 	conn, err := net.Dial("tcp", r.addr)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	// 32 KiB at once would buy a body that is read whole two more seconds.
-	fmt.Fprintf(conn, "POST /v1/app/upload HTTP/1.1\r\nHost: own.test\r\nContent-Length: 65536\r\n\r\n%s", strings.Repeat("x", 32<<10))
+	// 2 MiB at once would buy a body that is read whole two more minutes.
+	fmt.Fprintf(conn, "POST /v1/app/upload HTTP/1.1\r\nHost: own.test\r\nContent-Length: %d\r\n\r\n%s", 4<<20, strings.Repeat("x", 2<<20))
 	began := time.Now()
 	if err := <-failed; err == nil || !strings.Contains(err.Error(), "timeout") {
 		t.Errorf("got %v", err)
 	}
-	if took := time.Since(began); took > 1500*time.Millisecond {
+	if took := time.Since(began); took > patience {
 		t.Errorf("it was waited for %s", took)
 	}
 }
