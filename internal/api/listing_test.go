@@ -164,7 +164,7 @@ func TestAListWaitsForItsReader(t *testing.T) {
 			}
 		}
 	})
-	_, base := serveSockets(t, endless, func(c *api.HandlerConfig) { c.Patience = 50 * time.Millisecond })
+	_, base := serveSockets(t, endless, func(c *api.HandlerConfig) { c.Patience = impatience })
 	conn, _ := dial(t, base, "/v1/api/keys/list", bearer...)
 	say(t, conn, `{}`)
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, base+"/v1/api/keys/list", nil)

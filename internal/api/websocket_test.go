@@ -264,6 +264,10 @@ func TestShutdownCutsWebSocketsShortAtItsDeadline(t *testing.T) {
 	}
 }
 
+// impatience is how long a client may not read. It may take no longer to ask for
+// something either, which this leaves time for.
+const impatience = 2 * time.Second
+
 func TestAClientThatStopsReadingLosesItsStream(t *testing.T) {
 	ended := make(chan error, 2)
 	flood := greeterWith(nil, func(_ context.Context, _ api.Caller, _ *helloworldpb.StreamRequest, send func(*helloworldpb.StreamResponse) error) error {
@@ -275,7 +279,7 @@ func TestAClientThatStopsReadingLosesItsStream(t *testing.T) {
 			}
 		}
 	})
-	_, base := serveSockets(t, flood, func(c *api.HandlerConfig) { c.Patience = 50 * time.Millisecond })
+	_, base := serveSockets(t, flood, func(c *api.HandlerConfig) { c.Patience = impatience })
 	conn, _ := dial(t, base, "/v1/helloworld/stream", bearer...)
 	say(t, conn, `{}`)
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, base+"/v1/helloworld/stream", nil)
