@@ -300,7 +300,7 @@ func silentServer(t *testing.T) (address string, connections <-chan net.Conn) {
 func TestASilentServerIsGivenUpOn(t *testing.T) {
 	for _, scheme := range []string{"smtp", "smtps"} {
 		address, accepted := silentServer(t)
-		client, err := NewSMTP(SMTPConfig{URL: scheme + "://" + address, From: "a@example.com", Timeout: 50 * time.Millisecond})
+		client, err := NewSMTP(SMTPConfig{URL: scheme + "://" + address, From: "a@example.com", Timeout: time.Second}) // enough to connect, which the server waits for
 		if err != nil {
 			t.Fatal(err)
 		}
