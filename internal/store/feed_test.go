@@ -92,6 +92,8 @@ func TestNodesHearOfEachOther(t *testing.T) {
 		t.Fatal(err)
 	}
 	heardByTwo.await(t, patience, "last")
+	heardByTwo.mu.Lock() // it may still be told something
+	defer heardByTwo.mu.Unlock()
 	for id, n := range heardByTwo.times {
 		if n > 2 { // its own change may be seen before it is told
 			t.Errorf("%s was heard of %d times", id, n)
