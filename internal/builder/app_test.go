@@ -327,9 +327,10 @@ func TestMissingLanguageSaysHowToGetIt(t *testing.T) {
 
 func TestHangingBuildIsEndedAtTheTimeout(t *testing.T) {
 	needs(t, nodejs)
-	w := newWorld(t, Options{Timeout: 2 * time.Second})
+	// In this time it must come to the step that hangs.
+	w := newWorld(t, Options{Timeout: 10 * time.Second})
 	w.files(map[string]string{"package.json": `{"scripts":{"build":"sleep 600"}}`})
-	if failure := w.fails("the build took longer than 2s and was ended"); failure.Step != "npm run build" {
+	if failure := w.fails("the build took longer than 10s and was ended"); failure.Step != "npm run build" {
 		t.Errorf("the step is %q", failure.Step)
 	}
 }
