@@ -93,6 +93,10 @@ func (s sleeper) Acquire(ctx context.Context, _ string) (Lease, error) {
 	select {
 	case <-ctx.Done():
 	case <-time.After(200 * time.Millisecond):
+		// On a machine that stands still for so long both are over at once.
+		if end, ok := ctx.Deadline(); ok && time.Now().After(end) {
+			<-ctx.Done()
+		}
 	}
 	s.waits <- time.Since(begin)
 	return Lease{}, &Unready{Reason: ReasonNotAwake, Cause: ctx.Err()}
