@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/m3o/ingress/internal/adapter"
+	"github.com/m3o/ingress/internal/porttest"
 	"github.com/m3o/ingress/internal/skiptest"
 )
 
@@ -215,12 +216,7 @@ func (p *process) signal(t testing.TB, s syscall.Signal) {
 
 func freePort(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
+	return strconv.Itoa(int(porttest.Free(t)))
 }
 
 func eventually(t testing.TB, what string, true func() bool) {

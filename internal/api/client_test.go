@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/m3o/ingress/internal/api"
 	"github.com/m3o/ingress/internal/api/apitest"
+	"github.com/m3o/ingress/internal/porttest"
 	apppb "github.com/m3o/ingress/proto/app"
 	helloworldpb "github.com/m3o/ingress/proto/helloworld"
 )
@@ -222,15 +222,7 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 }
 
 func TestRefusedConnections(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := listener.Addr().String()
-	if err := listener.Close(); err != nil {
-		t.Fatal(err)
-	}
-	err = clientOf(t, "http://"+address, nil).Call(t.Context(), "app", "Resolve", &apppb.ResolveRequest{}, &apppb.ResolveResponse{})
+	err := clientOf(t, "http://"+porttest.Closed(t), nil).Call(t.Context(), "app", "Resolve", &apppb.ResolveRequest{}, &apppb.ResolveResponse{})
 	if e, ok := errors.AsType[*api.Error](err); !ok || e.Code != 503 || api.IsNotFound(err) {
 		t.Errorf("got %v", err)
 	}

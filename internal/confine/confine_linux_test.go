@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/m3o/ingress/internal/porttest"
 	"github.com/m3o/ingress/internal/skiptest"
 )
 
@@ -78,7 +79,7 @@ func TestAllowed(t *testing.T) {
 	}
 	defer tcp.Close()
 	port := uint16(tcp.Addr().(*net.TCPAddr).Port)
-	own := freePort(t)
+	own := porttest.Free(t)
 	a.policy.Connect, a.policy.Bind = []uint16{port}, []uint16{own}
 	for _, args := range [][]string{
 		{"write", filepath.Join(a.dir, "file")}, {"read", filepath.Join(a.dir, "file")}, {"list", a.dir},
@@ -284,7 +285,7 @@ func TestExit(t *testing.T) {
 
 func TestListensAndUsage(t *testing.T) {
 	a := newApp(t, "app")
-	port, other := freePort(t), freePort(t)
+	port, other := porttest.Free(t), porttest.Free(t)
 	a.policy.Bind = []uint16{port}
 	p, r := a.start(probe, "listen", fmt.Sprint(port))
 	waitLine(t, r, "listening")

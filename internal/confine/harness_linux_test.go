@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -219,15 +218,4 @@ func landlocked(t *testing.T, version int) {
 	if have := landlockVersion(); have < version {
 		skiptest.Skip(t, fmt.Sprintf("Landlock is of version %d, this needs %d", have, version))
 	}
-}
-
-// freePort is a port that nobody listens on.
-func freePort(t *testing.T) uint16 {
-	t.Helper()
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return uint16(l.Addr().(*net.TCPAddr).Port)
 }

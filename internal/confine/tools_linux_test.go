@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/m3o/ingress/internal/porttest"
 	"github.com/m3o/ingress/internal/skiptest"
 )
 
@@ -41,7 +42,7 @@ r, w = multiprocessing.Pipe(); p = multiprocessing.Process(target=lambda: w.send
 			}
 			a := newApp(t, "tool")
 			a.policy.Limits = Limits{Memory: 2 << 30, CPU: 2000, Processes: 512, Files: 4096, Disk: 2 << 30}
-			port := freePort(t)
+			port := porttest.Free(t)
 			a.policy.Bind = []uint16{port}
 			script := strings.ReplaceAll(tool.script, "|| PORT", fmt.Sprintf("|| %d", port))
 			exit, out := a.run("/bin/sh", "-c", script)

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/m3o/ingress/internal/porttest"
 )
 
 func TestABackendThatCannotBeReachedIsLeftAlone(t *testing.T) {
@@ -29,7 +31,7 @@ func TestABackendThatCannotBeReachedIsLeftAlone(t *testing.T) {
 	}}
 	t.Cleanup(transport.CloseIdleConnections)
 	r := newRig(t, nil, func(c *Config) { c.Now, c.Metrics, c.Transport = clock.now, metrics, transport })
-	address := closedPort(t)
+	address := porttest.Closed(t)
 	r.backends["gone"] = Backend{Key: "gone", URL: *urlOf(t, "http://"+address), Origin: Remote}
 	r.backends["alias"] = Backend{Key: "alias", URL: *urlOf(t, "http://"+address+"/base"), Origin: Remote}
 	r.backends["fine"] = backend(t, func(http.ResponseWriter, *http.Request) {})
@@ -111,7 +113,7 @@ func TestOnlyOneRequestTriesAnEjectedBackend(t *testing.T) {
 func TestNobodyWaitsForASlowAnswerToTheOneWhoTries(t *testing.T) {
 	clock := newClock()
 	r := newRig(t, nil, func(c *Config) { c.Now = clock.now })
-	address := closedPort(t)
+	address := porttest.Closed(t)
 	r.backends["back"] = Backend{Key: "back", URL: *urlOf(t, "http://"+address), Origin: Remote}
 	for range failuresToEject {
 		r.get("back.app.test/").wantFailure(t, 502, ReasonBackendRefused)

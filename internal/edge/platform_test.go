@@ -12,6 +12,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/m3o/ingress/internal/porttest"
 	"github.com/m3o/ingress/internal/upstream"
 )
 
@@ -91,7 +92,7 @@ func TestAPlatformThatDoesNotAnswerIsDown(t *testing.T) {
 		transport http.RoundTripper
 		status    int
 	}{
-		"refused":  {closedPort(t), patient, 502},
+		"refused":  {porttest.Closed(t), patient, 502},
 		"hangs up": {rude, patient, 502},
 		"silent":   {silent, impatient, 504},
 	} {

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/m3o/ingress/internal/porttest"
 )
 
 // TestAnAnswerBeforeTheEndOfTheBodyIsTheLast has a backend answer while the
@@ -73,7 +75,7 @@ func TestAnAnswerBeforeTheEndOfTheBodyIsTheLast(t *testing.T) {
 func TestAnAnswerToAWholeBodyKeepsTheConnection(t *testing.T) {
 	r := newRig(t, nil)
 	r.backends["whole"] = backend(t, func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) })
-	r.backends["dead"] = Backend{URL: *urlOf(t, "http://"+closedPort(t))}
+	r.backends["dead"] = Backend{URL: *urlOf(t, "http://"+porttest.Closed(t))}
 	c := dial(t, r.addr)
 	in := bufio.NewReader(c)
 	for _, host := range []string{"whole", "missing", "whole", "dead"} {

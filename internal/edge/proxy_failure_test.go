@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/m3o/ingress/internal/porttest"
 	"github.com/m3o/ingress/internal/upstream"
 )
 
@@ -32,7 +33,7 @@ func TestFailures(t *testing.T) {
 		status    int
 		reason    Reason
 	}{
-		"refused":            {address: closedPort(t), status: 502, reason: ReasonBackendRefused},
+		"refused":            {address: porttest.Closed(t), status: 502, reason: ReasonBackendRefused},
 		"no such name":       {address: "nowhere.invalid", status: 502, reason: ReasonBackendRefused},
 		"silent":             {address: silent, transport: impatient, status: 504, reason: ReasonBackendTimeout},
 		"hangs up":           {address: rude, status: 502, reason: ReasonBackendBroken},
@@ -81,16 +82,6 @@ func TestFailures(t *testing.T) {
 
 // noTransport marks a configuration without a transport for registered backends.
 var noTransport = forbiddenTransport{}
-
-// closedPort returns an address at which nobody listens.
-func closedPort(t *testing.T) string {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return listener.Addr().String()
-}
 
 func TestABodyThatBreaksOffNeverLooksWhole(t *testing.T) {
 	for name, answer := range map[string]string{

@@ -13,6 +13,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/m3o/ingress/internal/porttest"
 	"github.com/m3o/ingress/internal/upstream"
 )
 
@@ -229,7 +230,7 @@ func TestALeaseIsReleasedOnceWhenTheBodyHasEnded(t *testing.T) {
 			ws.CloseNow()
 		}
 	})
-	refused := "http://" + closedPort(t)
+	refused := "http://" + porttest.Closed(t)
 	transport := newTransport(t, upstream.Options{})
 	p := newTestProxy(t, func(c *proxyConfig) { c.Transport, c.Registered = nil, nil })
 	var released atomic.Int64

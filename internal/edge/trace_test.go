@@ -9,6 +9,8 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/m3o/ingress/internal/porttest"
 )
 
 // traced is a rig whose spans are recorded, and the header that its app got.
@@ -82,7 +84,7 @@ func spanNamed(t *testing.T, spans *tracetest.SpanRecorder, name string) sdktrac
 // The spans hang together, and none has a secret.
 func TestASpanForEachPart(t *testing.T) {
 	r, spans, seen := traced(t, 1)
-	r.backends["gone"] = Backend{Key: "gone", URL: *urlOf(t, "http://"+closedPort(t)), Origin: Remote}
+	r.backends["gone"] = Backend{Key: "gone", URL: *urlOf(t, "http://"+porttest.Closed(t)), Origin: Remote}
 	r.get("hello.app.test/page?api_key=hunter22", "Authorization", "Bearer hunter22")
 	eventually(t, "the spans", func() bool { return len(spans.Ended()) == 3 })
 	root, resolved, backend := spanNamed(t, spans, "GET app"), spanNamed(t, spans, "resolve"), spanNamed(t, spans, "backend")

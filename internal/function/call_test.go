@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"github.com/m3o/ingress/internal/api"
+	"github.com/m3o/ingress/internal/porttest"
 )
 
 // backend registers a handler on a loopback port as Alice's function.
@@ -113,14 +113,7 @@ func TestACallSaysWhatWentWrong(t *testing.T) {
 
 func TestACallToNobodySaysSo(t *testing.T) {
 	f := serve(t)
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := closed.Addr().String()
-	if err := closed.Close(); err != nil {
-		t.Fatal(err)
-	}
+	address := porttest.Closed(t)
 	f.register(t, "nobody", "http://"+address)
 	reply := f.Post(t, alice, "/v1/function/Call", `{"name":"nobody"}`)
 	expect(t, reply, 502, "the function cannot be reached")

@@ -19,6 +19,8 @@ import (
 
 	"github.com/emersion/go-sasl"
 	"github.com/emersion/go-smtp"
+
+	"github.com/m3o/ingress/internal/porttest"
 )
 
 // server is a mail server on a loopback port. It takes every message unless
@@ -338,14 +340,7 @@ func expectClosed(t *testing.T, conn net.Conn) {
 }
 
 func TestAPortWithoutAServer(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := listener.Addr().String()
-	if err := listener.Close(); err != nil {
-		t.Fatal(err)
-	}
+	address := porttest.Closed(t)
 	client, err := NewSMTP(SMTPConfig{URL: "smtp://" + address, From: "a@example.com"})
 	if err != nil {
 		t.Fatal(err)

@@ -18,6 +18,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/m3o/ingress/internal/certs/certstest"
+	"github.com/m3o/ingress/internal/porttest"
 	"github.com/m3o/ingress/internal/store"
 	"github.com/m3o/ingress/internal/store/storetest"
 )
@@ -116,14 +117,7 @@ func with(t *testing.T, raw string, change func(*url.URL)) string {
 func TestADatabaseThatCannotBeUsedIsSaidInOneLine(t *testing.T) {
 	server := storetest.StartPostgres(t)
 	fresh := func(t *testing.T) string { return server.CreateDatabase(t) }
-	nobody, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	closed := nobody.Addr().String()
-	if err := nobody.Close(); err != nil {
-		t.Fatal(err)
-	}
+	closed := porttest.Closed(t)
 	for _, test := range []struct {
 		name string
 		url  func(t *testing.T) string

@@ -7,16 +7,13 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/m3o/ingress/internal/porttest"
 )
 
 // TestErrorsOfConnecting checks what those who explain failures look for.
 func TestErrorsOfConnecting(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	closed := listener.Addr().String()
-	_ = listener.Close()
+	closed := porttest.Closed(t)
 	onEachEngine(t, func(t *testing.T, engine Engine) {
 		for name, c := range map[string]struct {
 			address string
