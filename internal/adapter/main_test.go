@@ -3,7 +3,7 @@ package adapter_test
 import (
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/m3o/ingress/internal/leaktest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }

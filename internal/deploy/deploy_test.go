@@ -17,15 +17,15 @@ import (
 	"github.com/m3o/ingress/internal/api"
 	"github.com/m3o/ingress/internal/builder"
 	"github.com/m3o/ingress/internal/deploy"
+	"github.com/m3o/ingress/internal/leaktest"
 	"github.com/m3o/ingress/internal/logfile"
 	"github.com/m3o/ingress/internal/source"
 	"github.com/m3o/ingress/internal/store"
 	"github.com/m3o/ingress/internal/store/storetest"
 	"github.com/m3o/ingress/internal/workload"
-	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 const deadline = 30 * time.Second
 

@@ -16,13 +16,13 @@ import (
 
 	"github.com/coder/websocket"
 	"github.com/prometheus/client_golang/prometheus"
-	"go.uber.org/goleak"
 
 	"github.com/m3o/ingress/internal/api"
+	"github.com/m3o/ingress/internal/leaktest"
 	"github.com/m3o/ingress/internal/upstream"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 func TestFailuresArePagesForPeopleAndJSONForPrograms(t *testing.T) {
 	r := newRig(t, nil)

@@ -3,9 +3,9 @@ package mail
 import (
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/m3o/ingress/internal/leaktest"
 )
 
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m)
+	leaktest.Main(m)
 }

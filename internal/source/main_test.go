@@ -13,9 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/m3o/ingress/internal/confine"
+	"github.com/m3o/ingress/internal/leaktest"
 	"github.com/m3o/ingress/internal/runner"
 	"github.com/m3o/ingress/internal/skiptest"
 	"github.com/m3o/ingress/internal/workload"
@@ -30,7 +29,7 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == runner.Subcommand {
 		os.Exit(runner.Launch(os.Args[2:], os.Stdin, os.Stdout))
 	}
-	goleak.VerifyTestMain(m)
+	leaktest.Main(m)
 }
 
 // processes runs tasks as plain processes, in a group that ends with the task. It

@@ -3,11 +3,11 @@ package workload_test
 import (
 	"testing"
 
+	"github.com/m3o/ingress/internal/leaktest"
 	"github.com/m3o/ingress/internal/store/storetest"
-	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 func TestRegistryOnSQLite(t *testing.T) { conformance(t, storetest.Open) }
 
