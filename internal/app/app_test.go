@@ -14,16 +14,16 @@ import (
 	"github.com/m3o/ingress/internal/api"
 	"github.com/m3o/ingress/internal/api/apitest"
 	"github.com/m3o/ingress/internal/app"
+	"github.com/m3o/ingress/internal/leaktest"
 	"github.com/m3o/ingress/internal/store/storetest"
 	"github.com/m3o/ingress/internal/workload"
 	apppb "github.com/m3o/ingress/proto/app"
-	"go.uber.org/goleak"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 )
 
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) { http.DefaultClient.CloseIdleConnections() }))
+	leaktest.Main(m, leaktest.IdleConnections)
 }
 
 // Keys beyond those of apitest, which have no scope "backend" but for the

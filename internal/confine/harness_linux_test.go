@@ -13,8 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
+	"github.com/m3o/ingress/internal/leaktest"
 	"github.com/m3o/ingress/internal/skiptest"
 )
 
@@ -46,14 +45,7 @@ func withProbe(m *testing.M) int {
 			panic(fmt.Sprintf("%v: %s", err, out))
 		}
 	}
-	if code := m.Run(); code != 0 {
-		return code
-	}
-	if err := goleak.Find(); err != nil {
-		fmt.Println(err)
-		return 1
-	}
-	return 0
+	return leaktest.Run(m)
 }
 
 // TestAsOrdinaryUser runs all other tests again as somebody who is not root.

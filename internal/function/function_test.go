@@ -14,17 +14,17 @@ import (
 	"github.com/m3o/ingress/internal/api"
 	"github.com/m3o/ingress/internal/api/apitest"
 	"github.com/m3o/ingress/internal/function"
+	"github.com/m3o/ingress/internal/leaktest"
 	"github.com/m3o/ingress/internal/store"
 	"github.com/m3o/ingress/internal/store/storetest"
 	"github.com/m3o/ingress/internal/workload"
 	functionpb "github.com/m3o/ingress/proto/function"
-	"go.uber.org/goleak"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 )
 
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) { http.DefaultClient.CloseIdleConnections() }))
+	leaktest.Main(m, leaktest.IdleConnections)
 }
 
 // Keys beyond those of apitest, of which only the operator's may register

@@ -2,23 +2,39 @@
 package leaktest
 
 import (
+	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"testing"
 
 	"go.uber.org/goleak"
 )
 
-// Main runs the tests and exits. It is for TestMain.
-func Main(m *testing.M) {
-	code := m.Run()
-	if code == 0 {
-		if err := find(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			code = 1
-		}
+// Main runs the tests, lets what has to be left go, and exits. It is for TestMain.
+func Main(m *testing.M, leave ...func() error) { os.Exit(Run(m, leave...)) }
+
+// Run is Main that returns the exit code.
+func Run(m *testing.M, leave ...func() error) (code int) {
+	code = m.Run()
+	var err error
+	for _, f := range leave {
+		err = errors.Join(err, f())
 	}
-	os.Exit(code)
+	if code == 0 {
+		err = errors.Join(err, find())
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return max(code, 1)
+	}
+	return code
+}
+
+// IdleConnections is for tests that ask with http.DefaultClient.
+func IdleConnections() error {
+	http.DefaultClient.CloseIdleConnections()
+	return nil
 }
 
 // find waits for the goroutines that are about to end. goleak gives them less than

@@ -19,10 +19,10 @@ import (
 	"time"
 
 	"github.com/m3o/ingress/internal/confine"
+	"github.com/m3o/ingress/internal/leaktest"
 	"github.com/m3o/ingress/internal/logfile"
 	"github.com/m3o/ingress/internal/runner"
 	"github.com/m3o/ingress/internal/workload"
-	"go.uber.org/goleak"
 )
 
 // The test binary is its own launcher, app, task and ingress, by its first
@@ -38,22 +38,7 @@ func TestMain(m *testing.M) {
 			ingress(os.Args[2], append(os.Args[3:], "")[0])
 		}
 	}
-	code := m.Run()
-	http.DefaultClient.CloseIdleConnections()
-	// Programs with the race detector take a second to exit, launchers too, and each
-	// is waited for.
-	err := goleak.Find()
-	for range 5 {
-		if err == nil {
-			break
-		}
-		err = goleak.Find()
-	}
-	if err != nil && code == 0 {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
+	leaktest.Main(m, leaktest.IdleConnections)
 }
 
 // app is what runs under a launcher; how says how it behaves.
