@@ -35,7 +35,7 @@ var wrongClock = sync.OnceValues(func() (path string, err error) {
 	}
 	files := map[string]string{
 		"time.go": strings.Replace(string(source), reading, reading+"\tsec += off\n", 1),
-		"off.go":  "package time\n\nimport \"syscall\"\n\nvar off = func() int64 {\n\ttext, _ := syscall.Getenv(\"" + offVariable + "\")\n\tvar n, sign int64 = 0, 1\n\tfor _, c := range []byte(text) {\n\t\tif c == '-' {\n\t\t\tsign = -1\n\t\t} else {\n\t\t\tn = 10*n + int64(c-'0')\n\t\t}\n\t}\n\treturn sign * n\n}()\n",
+		"off.go":  offSource,
 	}
 	replaced := map[string]string{}
 	for name, text := range files {
@@ -58,6 +58,26 @@ var wrongClock = sync.OnceValues(func() (path string, err error) {
 	}
 	return path, nil
 })
+
+// offSource is a file of the package time, which reads offVariable without the packages that
+// are built on it.
+const offSource = `package time
+
+import "syscall"
+
+var off = func() (seconds int64) {
+	text, _ := syscall.Getenv("` + offVariable + `")
+	sign := int64(1)
+	for _, c := range []byte(text) {
+		if c == '-' {
+			sign = -1
+		} else {
+			seconds = 10*seconds + int64(c-'0')
+		}
+	}
+	return sign * seconds
+}()
+`
 
 // startOff is startIngressIn with a clock that is off.
 func startOff(t testing.TB, off time.Duration, dir string, env []string, args ...string) *ingress {

@@ -18,9 +18,9 @@ func (i *ingress) awaitNodes(number int) {
 }
 
 // Two programs on one database let through what one would, though the clock of one is
-// wrong. On a slow machine a node may
-// be taken for dead for a moment, so that the other has the whole rate, too: one of
-// several looks must find that the rate holds. Were it not shared, none would.
+// wrong. On a slow machine a node may be taken for dead for a moment, so that the other has
+// the whole rate, too: one of several looks must find that the rate holds. Were it not
+// shared, none would.
 func TestTwoProgramsOnOneDatabaseShareTheRateOfAKey(t *testing.T) {
 	t.Parallel()
 	const rate, looks = 20, 5

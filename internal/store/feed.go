@@ -82,7 +82,7 @@ const nowSnapshot = `
 		pg_is_in_recovery() AS replica`
 
 // whichServer is a query for what a server keeps when it is started again, and what is
-// another one's, be it the replica that took its place or one restored from a backup: both
+// another one's, be it the replica that took its place or one that recovered from a backup: both
 // go on from a state that need not be the last, and give numbers again. It has no row when
 // it is answered by another server than the one that was started at that time, to which some
 // connections may lead.

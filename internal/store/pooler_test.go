@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/m3o/ingress/internal/porttest"
 	"github.com/m3o/ingress/internal/skiptest"
 	"github.com/m3o/ingress/internal/store/storetest"
 )
@@ -38,14 +39,8 @@ func startPooler(t *testing.T, raw string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := l.Addr().(*net.TCPAddr)
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
+	port := porttest.Free(t)
+	address := fmt.Sprintf("127.0.0.1:%d", port)
 	dir, err := os.MkdirTemp("", "pooler")
 	if err != nil {
 		t.Fatal(err)
@@ -54,7 +49,7 @@ func startPooler(t *testing.T, raw string) string {
 	files := map[string]string{
 		"users": `"tests" ""` + "\n",
 		"ini": fmt.Sprintf("[databases]\n* = host=%s port=%s\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = %d\nunix_socket_dir =\nauth_type = trust\nauth_file = %s\npool_mode = session\ndefault_pool_size = 50\nserver_login_retry = 1\n%s\n",
-			server.Hostname(), server.Port(), address.Port, filepath.Join(dir, "users"), ignored[1]),
+			server.Hostname(), server.Port(), port, filepath.Join(dir, "users"), ignored[1]),
 	}
 	for name, text := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
@@ -88,13 +83,13 @@ func startPooler(t *testing.T, raw string) string {
 		}
 	})
 	eventually(t, "PgBouncer", func() bool {
-		conn, err := net.Dial("tcp", address.String())
+		conn, err := net.Dial("tcp", address)
 		if err == nil {
 			_ = conn.Close()
 		}
 		return err == nil
 	})
-	return with(t, raw, func(u *url.URL) { u.Host = address.String(); u.RawQuery = "sslmode=disable" })
+	return with(t, raw, func(u *url.URL) { u.Host = address; u.RawQuery = "sslmode=disable" })
 }
 
 // A pooler that pools sessions does not keep nodes from hearing of each other, nor from

@@ -180,7 +180,7 @@ func (s *Server) Replica(t testing.TB) *Server {
 	if err := s.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	replica := &Server{bin: s.bin, settings: append(s.settings, "primary_conninfo=host=127.0.0.1 user=tests port="+strconv.Itoa(s.port))}
+	replica := &Server{bin: s.bin, settings: slices.Concat(s.settings, []string{"primary_conninfo=host=127.0.0.1 user=tests port=" + strconv.Itoa(s.port)})}
 	begun, err := replica.begin(t.Context(), func() error {
 		if err := os.CopyFS(replica.data(), os.DirFS(s.data())); err != nil {
 			return err
@@ -217,7 +217,9 @@ func (s *Server) own() error {
 }
 
 // Promote has a replica take the place of the server that it follows.
-func (s *Server) Promote() error { return s.exec("SELECT pg_promote()") }
+func (s *Server) Promote() error {
+	return s.exec("DO $$ BEGIN ASSERT pg_promote(), 'it is not promoted'; END $$")
+}
 
 // Encrypt has the server take connections by TLS alone, with a certificate and its key
 // in PEM, from its next start on, for which it is stopped.

@@ -3,6 +3,7 @@ package storetest
 
 import (
 	"log/slog"
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -12,7 +13,7 @@ import (
 // Open returns an empty database that is closed when the test ends.
 func Open(t testing.TB) *store.DB {
 	t.Helper()
-	db, err := store.Open(t.Context(), filepath.Join(t.TempDir(), "ingress.db"), slog.New(slog.DiscardHandler))
+	db, err := store.Open(t.Context(), filepath.Join(memoryDir(t), "ingress.db"), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatalf("open a database: %v", err)
 	}
@@ -22,6 +23,22 @@ func Open(t testing.TB) *store.DB {
 		}
 	})
 	return db
+}
+
+// memoryDir is a directory that ends with the test, in memory where there is such a place:
+// every transaction waits for the disk otherwise, which no crash of the machine is tested with.
+func memoryDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "store")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
 }
 
 // OpenConflicting is Open with every transaction run twice, as one is that another
