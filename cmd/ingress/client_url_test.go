@@ -2,6 +2,7 @@ package main
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 )
 
@@ -68,6 +69,15 @@ func TestAnIdMayBeginWithAHyphen(t *testing.T) {
 	got := withKey().run(t, "url", "delete", "--address", p.URL, "--", "-docs")
 	if got.code != 0 || p.requests()[0].body != `{"id":"-docs"}` {
 		t.Errorf("%+v, %v", got, p.requests())
+	}
+}
+
+func TestAListOfHundredsOfThousands(t *testing.T) {
+	const number = 150_000
+	p := newFakePlatform(t, http.StatusOK, `{"urlPairs":[`+strings.Repeat(linkJSON+",", number-1)+linkJSON+`]}`)
+	got := withKey().run(t, "url", "list", "--address", p.URL)
+	if got.code != 0 || strings.Count(got.stdout, "\n") != number+1 {
+		t.Errorf("code %d, %d lines: %.500s", got.code, strings.Count(got.stdout, "\n"), got.stderr)
 	}
 }
 
