@@ -36,7 +36,8 @@ const URLVariable = "INGRESS_TEST_DATABASE_URL"
 const ProgramsVariable = "INGRESS_TEST_POSTGRES_PROGRAMS"
 
 // Postgres returns an opener of empty databases on a real PostgreSQL server, which
-// ends with the test. Where there is none the test is skipped.
+// ends with the test. Where there is none the test is skipped. Work on them takes as long
+// as it takes, as it does in SQLite: a slow machine is no silent server.
 func Postgres(t testing.TB) func(testing.TB) *store.DB {
 	t.Helper()
 	server := givenServer(t)
@@ -45,14 +46,20 @@ func Postgres(t testing.TB) func(testing.TB) *store.DB {
 	}
 	return func(t testing.TB) *store.DB {
 		t.Helper()
-		return OpenURL(t, server.CreateDatabase(t))
+		return open(t, store.PostgresOptions{URL: server.CreateDatabase(t), Patient: true})
 	}
 }
 
 // OpenURL opens a PostgreSQL database until the test ends.
 func OpenURL(t testing.TB, url string) *store.DB {
 	t.Helper()
-	db, err := store.OpenPostgres(t.Context(), store.PostgresOptions{URL: url, Log: slog.New(slog.DiscardHandler)})
+	return open(t, store.PostgresOptions{URL: url})
+}
+
+func open(t testing.TB, o store.PostgresOptions) *store.DB {
+	t.Helper()
+	o.Log = slog.New(slog.DiscardHandler)
+	db, err := store.OpenPostgres(t.Context(), o)
 	if err != nil {
 		t.Fatalf("open a database: %v", err)
 	}
