@@ -218,7 +218,7 @@ func TestABadVersionNeverReplacesAGoodOne(t *testing.T) {
 
 func TestASleepingAppWakes(t *testing.T) {
 	i := startPlatform(t)
-	i.deployed("app", "run", "hello", "--dir", nodeApp(t, "one"), "--idle-timeout", "1s")
+	i.deployed("app", "run", "hello", "--dir", nodeApp(t, "one"), "--idle-timeout", "3s") // in which all visitors come, also on a slow machine
 	i.awaitState("hello", "idle")
 	within(t, "end of the idle process", func() bool { return len(launchers(t, i.dir)) == 0 })
 	if s := i.service("hello"); s["status"] != "Running" {
