@@ -207,3 +207,55 @@ func TestAServerDoesNotSayWhichOneAnotherIs(t *testing.T) {
 		t.Errorf("it says %q of itself and %q of another one, %v", own, of, err)
 	}
 }
+
+// A change that was heard of and is not there any more was lost, with others perhaps: by a
+// server that crashed without waiting for its disk, or by a replica whose timeline has the
+// number of another's. One that had its time and was pruned was not.
+func TestAChangeThatIsNotThereAnyMore(t *testing.T) {
+	u := storetest.StartPostgres(t).CreateDatabase(t)
+	db := storetest.OpenURL(t, u)
+	h := listenTo(db)
+	gaps := 0
+	db.OnGap(func(context.Context) error { gaps++; return nil })
+	look := func(want int) {
+		t.Helper()
+		if _, err := db.Look(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if gaps != want {
+			t.Fatalf("%d gaps, want %d", gaps, want)
+		}
+	}
+	writer := storetest.OpenURL(t, u)
+	set := func(id string) {
+		t.Helper()
+		if err := writer.SetSetting(t.Context(), id, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	look(0)
+	set("first")
+	set("second")
+	look(0)
+	look(0)
+	run(t, u, "DELETE FROM changes WHERE id = 'second'")
+	look(1)
+	look(1)
+	run(t, u, "DELETE FROM changes")
+	look(2)
+	look(2)
+
+	// The same version is given again, to another change, by another transaction.
+	set("third")
+	look(2)
+	run(t, u, "UPDATE changes SET id = 'fourth', xid = pg_current_xact_id()::text::bigint")
+	look(3)
+	if h.count("third") == 0 || h.count("fourth") == 0 {
+		t.Errorf("heard of %v", h.times)
+	}
+
+	run(t, u, "UPDATE changes SET at = at - 13::bigint * 3600 * 1000000000")
+	look(3)
+	run(t, u, "DELETE FROM changes")
+	look(3)
+}

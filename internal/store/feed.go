@@ -72,7 +72,12 @@ type snapshot struct {
 	running string
 	started string // when the server that gave it was
 	replica bool   // it only follows another server, and may be behind it
+	newest  entry  // the newest change that was read up to now
+	lost    bool   // the one of the look before is not there any more
 }
+
+// entry is a row of the change log, as it has to be there again.
+type entry struct{ version, xid, at int64 }
 
 // nowSnapshot is a query of one row: the snapshot it has itself.
 const nowSnapshot = `
@@ -182,9 +187,10 @@ func (f *feed) lookOnce() error {
 	if err != nil {
 		return err
 	}
-	if moved || f.db.Behind() > tooFarBehind || now.xmax < f.last.xmax-reused {
+	if moved || now.lost || f.db.Behind() > tooFarBehind || now.xmax < f.last.xmax-reused {
 		// Rows may have been pruned, or this is another server, which may lack some and
-		// whose transactions and versions have numbers of their own.
+		// whose transactions and versions have numbers of their own. One that crashed
+		// without having waited for its disk (synchronous_commit) is much the same.
 		f.db.log.Warn("changes of other nodes may have been missed; what depends on them is read anew", "database", f.db.name)
 		f.forget()
 		f.db.reconnect()
@@ -233,24 +239,32 @@ func (f *feed) forget() {
 func (f *feed) read(ctx context.Context) (now snapshot, changes []Change, err error) {
 	rows, err := f.db.QueryContext(ctx, `
 		WITH now AS MATERIALIZED (`+nowSnapshot+`)
-		SELECT now.xmax, now.running, now.started, now.replica, c.version, c.kind, c.id
+		SELECT now.xmax, now.running, now.started, now.replica,
+			$5::bigint > `+f.db.engine.now+` - $6::bigint AND NOT EXISTS (SELECT 1 FROM changes WHERE version = $3 AND xid = $4),
+			c.version, c.xid, c.at, c.kind, c.id
 		FROM now LEFT JOIN (
-			SELECT version, kind, id FROM changes WHERE xid >= $1
-			UNION ALL SELECT version, kind, id FROM changes WHERE xid < $1 AND xid = ANY (string_to_array($2, ',')::bigint[])
-		) AS c ON TRUE ORDER BY c.version`, f.last.xmax-reused, f.last.running)
+			SELECT version, xid, at, kind, id FROM changes WHERE xid >= $1
+			UNION ALL SELECT version, xid, at, kind, id FROM changes WHERE xid < $1 AND xid = ANY (string_to_array($2, ',')::bigint[])
+		) AS c ON TRUE ORDER BY c.version`,
+		f.last.xmax-reused, f.last.running, f.last.newest.version, f.last.newest.xid, f.last.newest.at, tooFarBehind.Nanoseconds())
 	if err != nil {
 		return snapshot{}, nil, fmt.Errorf("read the change log: %w", err)
 	}
 	defer rows.Close()
+	now.newest = f.last.newest
 	for rows.Next() {
-		var version sql.NullInt64
+		var version, xid, at sql.NullInt64
 		var kind, id sql.NullString
-		if err := rows.Scan(&now.xmax, &now.running, &now.started, &now.replica, &version, &kind, &id); err != nil {
+		if err := rows.Scan(&now.xmax, &now.running, &now.started, &now.replica, &now.lost, &version, &xid, &at, &kind, &id); err != nil {
 			return snapshot{}, nil, fmt.Errorf("read the change log: %w", err)
 		}
 		if version.Valid {
 			changes = append(changes, Change{version.Int64, kind.String, id.String})
+			now.newest = entry{version.Int64, xid.Int64, at.Int64}
 		}
+	}
+	if now.lost && len(changes) == 0 {
+		now.newest = entry{}
 	}
 	if err := rows.Err(); err != nil {
 		return snapshot{}, nil, fmt.Errorf("read the change log: %w", err)
