@@ -108,7 +108,7 @@ const (
 // the variant is clear and keeps the connection alive it is answered, too.
 type smuggled struct {
 	name, sent string
-	status     string // of the one answer; "-": the connection is closed without one
+	status     string // of the one answer; "-": the connection is closed without one; "400 or -": either
 	seen       string // what the backend sees, whole; empty: not a byte
 	alone      bool   // nothing is sent behind it, and our side is closed
 	head       bool   // not a byte of it may reach the backend
@@ -255,7 +255,8 @@ func refusedBodies() []smuggled {
 		smuggled{name: "body that breaks off", sent: smuggleHead + "Content-Length: 10\r\n\r\nabc", status: "-", alone: true},
 		smuggled{name: "chunk that breaks off", sent: chunked + "a\r\nabc", status: "-", alone: true},
 		smuggled{name: "no last chunk", sent: chunked + "3\r\nabc\r\n", status: "-", alone: true},
-		smuggled{name: "no line break at the end", sent: chunked + "3\r\nabc\r\n0\r\n", alone: true},
+		// Who hangs up before the end is told so or not, whichever is noticed first.
+		smuggled{name: "no line break at the end", sent: chunked + "3\r\nabc\r\n0\r\n", status: "400 or -", alone: true},
 	)
 }
 
@@ -385,6 +386,7 @@ func wantOneAnswer(t testing.TB, row smuggled, answer string) {
 	final := strings.TrimPrefix(answer, "HTTP/1.1 100 Continue\r\n\r\n")
 	final = strings.Replace(final, "HTTP/1.0 ", "HTTP/1.1 ", 1) // to a client of that version
 	switch n := len(statusLine.FindAllString(final, -1)); {
+	case row.status == "400 or -" && (n == 0 || n == 1 && strings.HasPrefix(final, "HTTP/1.1 400 ")):
 	case row.status == "-" && n > 0, row.status != "-" && n != 1:
 		t.Errorf("%s: %d answers: %q", row.name, n, answer)
 	case row.status == "-":
