@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"strings"
 
@@ -80,16 +79,25 @@ func (appListCmd) Help() string { return examples("ingress app list", "ingress a
 func (cmd *appListCmd) Run(ctx context.Context, c *client) error {
 	res := &apppb.ListResponse{}
 	return c.do(ctx, "app", "List", &apppb.ListRequest{}, res, func() error {
-		apps := &table{header: []string{"NAME", "STATUS", "URL", "SOURCE", "REGION", "UPDATED"}}
+		apps := &table{header: []string{"NAME", "STATUS", "SOURCE", "UPDATED", "URL"}}
 		for _, app := range res.Services {
-			apps.add(app.Name, statusWord(app.Status), app.Url, comesFrom(app.Backend, app.Repo, app.GetNewest().GetSource()), app.Region, c.stamp(app.Updated))
+			apps.add(app.Name, statusWord(app.Status), kindOfSource(app), c.minute(app.Updated), app.Url)
 		}
 		return c.printTable(apps, "no apps yet; make one with: ingress app run NAME --dir .")
 	})
 }
 
-// comesFrom says in one cell where an app or function comes from.
-func comesFrom(backend, repo, other string) string { return cmp.Or(backend, repo, other) }
+// kindOfSource says in a word where an app comes from, for lists; app get has the
+// address.
+func kindOfSource(app *apppb.Service) string {
+	switch {
+	case app.GetBackend() != "":
+		return "backend"
+	case app.GetRepo() != "":
+		return "git"
+	}
+	return app.GetNewest().GetSource()
+}
 
 // inline is the word for source that was given as such.
 func inline(source string) string {

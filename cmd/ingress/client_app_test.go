@@ -37,15 +37,23 @@ func TestAppCommands(t *testing.T) {
 			args: []string{"app", "list"}, path: "/v1/app/List", body: `{}`,
 			reply: `{"services":[` + appJSON + `]}`,
 			stdout: "" +
-				"NAME  STATUS   URL                                      SOURCE                 REGION  UPDATED\n" +
-				"shop  Running  http://shop-1a2b3c4d.app.localhost:8080  http://127.0.0.1:3000  local   2026-11-22 19:03:36\n",
+				"NAME  STATUS   SOURCE   UPDATED           URL\n" +
+				"shop  Running  backend  2026-11-22 19:03  http://shop-1a2b3c4d.app.localhost:8080\n",
 		},
 		{
 			args: []string{"app", "list"}, path: "/v1/app/List", body: `{}`,
 			reply: `{"services":[{"name":"bad","status":"DeploymentError: it exited; it printed last:\none\ntwo","url":"http://bad.m3o.app","region":"local"}]}`,
 			stdout: "" +
-				"NAME  STATUS           URL                 SOURCE  REGION  UPDATED\n" +
-				"bad   DeploymentError  http://bad.m3o.app  -       local   -\n",
+				"NAME  STATUS           SOURCE  UPDATED  URL\n" +
+				"bad   DeploymentError  -       -        http://bad.m3o.app\n",
+		},
+		{
+			args: []string{"app", "list"}, path: "/v1/app/List", body: `{}`,
+			reply: `{"services":[{"name":"shop","repo":"https://example.com/r","newest":{"source":"https://example.com/r"}},{"name":"pages","newest":{"source":"upload"}}]}`,
+			stdout: "" +
+				"NAME   STATUS  SOURCE  UPDATED  URL\n" +
+				"shop   -       git     -        -\n" +
+				"pages  -       upload  -        -\n",
 		},
 		{
 			args: []string{"app", "status", "bad"}, path: "/v1/app/Status", body: `{"name":"bad"}`,

@@ -58,14 +58,14 @@ type listed interface {
 }
 
 func printVersions[V listed](c *client, versions []V, empty string) error {
-	shown := &table{header: []string{"VERSION", "STATE", "CURRENT", "KEPT", "SOURCE", "BRANCH", "COMMIT", "SIZE", "CREATED", "REASON"}}
+	shown := &table{header: []string{"VERSION", "STATE", "CURRENT", "KEPT", "CREATED", "SIZE", "COMMIT", "BRANCH", "SOURCE", "REASON"}}
 	for _, v := range versions {
 		bytes := ""
 		if v.GetSize() > 0 {
 			bytes = size(v.GetSize())
 		}
-		shown.add(count(v.GetNumber()), v.GetState(), yesNo(v.GetCurrent()), yesNo(v.GetAvailable()), v.GetSource(), v.GetBranch(),
-			v.GetCommit()[:min(len(v.GetCommit()), 12)], bytes, c.stamp(v.GetCreated()), oneLine(v.GetReason()))
+		shown.add(count(v.GetNumber()), v.GetState(), yesNo(v.GetCurrent()), yesNo(v.GetAvailable()), c.minute(v.GetCreated()), bytes,
+			v.GetCommit()[:min(len(v.GetCommit()), 12)], v.GetBranch(), v.GetSource(), oneLine(v.GetReason()))
 	}
 	return c.printTable(shown, empty)
 }

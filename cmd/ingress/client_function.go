@@ -52,7 +52,7 @@ func (c *client) printFunction(f *functionpb.Func) error {
 		{"NAME", f.GetName()},
 		{"STATUS", oneLine(f.GetStatus())},
 		{"URL", f.GetUrl()},
-		{"SOURCE", comesFrom(f.GetBackend(), f.GetRepo(), cmp.Or(inline(f.GetSource()), f.GetNewest().GetSource()))},
+		{"SOURCE", cmp.Or(f.GetBackend(), f.GetRepo(), inline(f.GetSource()), f.GetNewest().GetSource())},
 		{"BRANCH", f.GetBranch()},
 		{"SUBFOLDER", f.GetSubfolder()},
 		{"ENTRYPOINT", f.GetEntrypoint()},
@@ -124,9 +124,10 @@ func (functionListCmd) Help() string {
 func (cmd *functionListCmd) Run(ctx context.Context, c *client) error {
 	res := &functionpb.ListResponse{}
 	return c.do(ctx, "function", "List", &functionpb.ListRequest{}, res, func() error {
-		functions := &table{header: []string{"NAME", "STATUS", "URL", "SOURCE", "RUNTIME", "REGION", "UPDATED"}}
+		// What has no runtime is a registered backend.
+		functions := &table{header: []string{"NAME", "STATUS", "RUNTIME", "UPDATED", "URL"}}
 		for _, f := range res.Functions {
-			functions.add(f.Name, statusWord(f.Status), f.Url, comesFrom(f.Backend, f.Repo, cmp.Or(inline(f.Source), f.GetNewest().GetSource())), f.Runtime, f.Region, c.stamp(f.Updated))
+			functions.add(f.Name, statusWord(f.Status), f.Runtime, c.minute(f.Updated), f.Url)
 		}
 		return c.printTable(functions, "no functions yet; make one with: ingress function deploy NAME --source FILE")
 	})

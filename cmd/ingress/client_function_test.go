@@ -59,8 +59,8 @@ func TestFunctionCommands(t *testing.T) {
 			args: []string{"function", "list"}, path: "/v1/function/List", body: `{}`,
 			reply: `{"functions":[` + functionJSON + `]}`,
 			stdout: "" +
-				"NAME   STATUS  URL                             SOURCE  RUNTIME  REGION  UPDATED\n" +
-				"greet  Active  http://greet.fn.localhost:8080  inline  python   local   2026-11-22 18:03:36\n",
+				"NAME   STATUS  RUNTIME  UPDATED           URL\n" +
+				"greet  Active  python   2026-11-22 18:03  http://greet.fn.localhost:8080\n",
 		},
 		{
 			args: []string{"function", "list"}, path: "/v1/function/List", body: `{}`, reply: `{"functions":[]}`,

@@ -68,9 +68,9 @@ func (keyListCmd) Help() string {
 func (cmd *keyListCmd) Run(ctx context.Context, c *client) error {
 	res := &apipb.ListResponse{}
 	return c.do(ctx, keysService, "list", &apipb.ListRequest{Tenant: cmd.Tenant}, res, func() error {
-		keys := &table{header: []string{"ID", "DESCRIPTION", "SCOPES", "CREATED", "LAST SEEN"}}
+		keys := &table{header: []string{"ID", "CREATED", "LAST SEEN", "SCOPES", "DESCRIPTION"}}
 		for _, key := range res.ApiKeys {
-			keys.add(key.Id, key.Description, strings.Join(key.Scopes, ","), c.unixStamp(key.CreatedTime), c.unixStamp(key.LastSeen))
+			keys.add(key.Id, c.unixMinute(key.CreatedTime), c.unixMinute(key.LastSeen), strings.Join(key.Scopes, ","), key.Description)
 		}
 		return c.printTable(keys, "no keys yet; make one with: ingress key create --scope url")
 	})

@@ -24,9 +24,9 @@ func TestKeyCommands(t *testing.T) {
 			args: []string{"key", "list"}, path: "/v1/api/keys/list", body: `{}`,
 			reply: `{"api_keys":[{"id":"k1","description":"","created_time":"1795370616","scopes":["url","app"],"last_seen":"0"},{"id":"k2","description":"ci","created_time":"1795370616","scopes":["*"],"last_seen":"1795374216"}]}`,
 			stdout: "" +
-				"ID  DESCRIPTION  SCOPES   CREATED              LAST SEEN\n" +
-				"k1  -            url,app  2026-11-22 18:03:36  -\n" +
-				"k2  ci           *        2026-11-22 18:03:36  2026-11-22 19:03:36\n",
+				"ID  CREATED           LAST SEEN         SCOPES   DESCRIPTION\n" +
+				"k1  2026-11-22 18:03  -                 url,app  -\n" +
+				"k2  2026-11-22 18:03  2026-11-22 19:03  *        ci\n",
 		},
 		{
 			args: []string{"key", "list", "--tenant", "t2"}, path: "/v1/api/keys/list", body: `{"tenant":"t2"}`,

@@ -129,23 +129,36 @@ func (c *client) write(text string) error {
 // timeFormat is how times are shown, in the zone of whoever looks.
 const timeFormat = "2006-01-02 15:04:05"
 
+// minuteFormat is the same for lists, in which seconds would only take room.
+const minuteFormat = "2006-01-02 15:04"
+
 // stamp shows a time of the url, app and function services, RFC 3339, and leaves
 // what is none as it is.
-func (c *client) stamp(text string) string {
+func (c *client) stamp(text string) string { return c.shownTime(text, timeFormat) }
+
+// minute is stamp for lists.
+func (c *client) minute(text string) string { return c.shownTime(text, minuteFormat) }
+
+func (c *client) shownTime(text, format string) string {
 	at, err := time.Parse(time.RFC3339Nano, text)
 	if err != nil {
 		return text
 	}
-	return at.In(c.zone).Format(timeFormat)
+	return at.In(c.zone).Format(format)
 }
 
 // unixStamp shows a time of the user and key services, Unix seconds; zero, which
 // means never, is empty.
-func (c *client) unixStamp(seconds int64) string {
+func (c *client) unixStamp(seconds int64) string { return c.shownUnix(seconds, timeFormat) }
+
+// unixMinute is unixStamp for lists.
+func (c *client) unixMinute(seconds int64) string { return c.shownUnix(seconds, minuteFormat) }
+
+func (c *client) shownUnix(seconds int64, format string) string {
 	if seconds == 0 {
 		return ""
 	}
-	return time.Unix(seconds, 0).In(c.zone).Format(timeFormat)
+	return time.Unix(seconds, 0).In(c.zone).Format(format)
 }
 
 // names shows the keys of a map in order. The values of an environment are

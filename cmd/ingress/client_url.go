@@ -68,9 +68,10 @@ func (urlListCmd) Help() string {
 func (cmd *urlListCmd) Run(ctx context.Context, c *client) error {
 	res := &urlpb.ListResponse{}
 	return c.do(ctx, "url", "List", &urlpb.ListRequest{ShortURL: cmd.ShortURL}, res, func() error {
-		links := &table{header: []string{"ID", "DESTINATION", "SHORT URL", "HITS", "CREATED"}}
+		// Without the ids: a short URL ends in its link's, and every command takes it as well.
+		links := &table{header: []string{"SHORT URL", "HITS", "CREATED", "DESTINATION"}}
 		for _, link := range res.UrlPairs {
-			links.add(link.Id, link.DestinationURL, link.ShortURL, count(link.HitCount), c.stamp(link.Created))
+			links.add(link.ShortURL, count(link.HitCount), c.minute(link.Created), link.DestinationURL)
 		}
 		return c.printTable(links, "no links yet; make one with: ingress url create https://example.com/")
 	})

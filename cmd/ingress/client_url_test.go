@@ -31,9 +31,19 @@ func TestURLCommands(t *testing.T) {
 			path: "/v1/url/List", body: `{}`,
 			reply: `{"urlPairs":[` + linkJSON + `,{"id":"x","destinationURL":"https://e.org/\u001b[2J","shortURL":"http://localhost:8080/u/x","created":"yesterday","hitCount":"0","later":1}]}`,
 			stdout: "" +
-				"ID    DESTINATION                   SHORT URL                     HITS  CREATED\n" +
-				"docs  https://example.com/?a=1&b=2  http://localhost:8080/u/docs  12    2026-11-22 18:03:36\n" +
-				"x     https://e.org/\\x1b[2J         http://localhost:8080/u/x     0     yesterday\n",
+				"SHORT URL                     HITS  CREATED           DESTINATION\n" +
+				"http://localhost:8080/u/docs  12    2026-11-22 18:03  https://example.com/?a=1&b=2\n" +
+				"http://localhost:8080/u/x     0     yesterday         https://e.org/\\x1b[2J\n",
+		},
+		{
+			// A long destination makes its own row long, and no other.
+			args: []string{"url", "list"},
+			path: "/v1/url/List", body: `{}`,
+			reply: `{"urlPairs":[{"shortURL":"https://m.example/u/a","destinationURL":"https://e.org/` + strings.Repeat("x", 1000) + `"},{"shortURL":"https://m.example/u/b","destinationURL":"https://e.org/"}]}`,
+			stdout: "" +
+				"SHORT URL              HITS  CREATED  DESTINATION\n" +
+				"https://m.example/u/a  0     -        https://e.org/" + strings.Repeat("x", 1000) + "\n" +
+				"https://m.example/u/b  0     -        https://e.org/\n",
 		},
 		{
 			args: []string{"url", "list", "http://localhost:8080/u/docs"},

@@ -173,9 +173,9 @@ func (cmd *userListCmd) Run(ctx context.Context, c *client) error {
 	req := &userpb.ListRequest{Offset: cmd.Offset, Limit: cmd.Limit}
 	res := &userpb.ListResponse{}
 	return c.do(ctx, "user", "List", req, res, func() error {
-		accounts := &table{header: []string{"ID", "USERNAME", "EMAIL", "VERIFIED", "CREATED"}}
+		accounts := &table{header: []string{"ID", "VERIFIED", "CREATED", "USERNAME", "EMAIL"}}
 		for _, account := range res.Users {
-			accounts.add(account.Id, account.Username, account.Email, yesNo(account.Verified), c.unixStamp(account.Created))
+			accounts.add(account.Id, yesNo(account.Verified), c.unixMinute(account.Created), account.Username, account.Email)
 		}
 		if cmd.Offset > 0 {
 			return c.printTable(accounts, "no more accounts")

@@ -57,8 +57,8 @@ func TestUserCommands(t *testing.T) {
 			args: []string{"user", "list"}, path: "/v1/user/List", body: `{"limit":25}`,
 			reply: `{"users":[` + accountJSON + `]}`,
 			stdout: "" +
-				"ID     USERNAME  EMAIL             VERIFIED  CREATED\n" +
-				"jane1  jane      jane@example.com  yes       2026-11-22 18:03:36\n",
+				"ID     VERIFIED  CREATED           USERNAME  EMAIL\n" +
+				"jane1  yes       2026-11-22 18:03  jane      jane@example.com\n",
 		},
 		{
 			args: []string{"user", "list", "--offset", "50", "--limit", "10"}, path: "/v1/user/List", body: `{"offset":50,"limit":10}`,

@@ -69,7 +69,7 @@ func (c *configListCmd) Run(p *program) error {
 	if p.cli.JSON {
 		return printJSON(p.stdout, list)
 	}
-	rows := &table{header: []string{"NAME", "VALUE", "SOURCE"}}
+	rows := &table{header: []string{"NAME", "SOURCE", "VALUE"}}
 	for _, s := range list {
 		name := s.Name
 		if s.Platform != "" {
@@ -79,7 +79,7 @@ func (c *configListCmd) Run(p *program) error {
 		if s.Stored != "" {
 			from += " (stored: " + s.Stored + ")"
 		}
-		rows.add(name, s.Value, from)
+		rows.add(name, from, s.Value)
 	}
 	_, err = fmt.Fprint(p.stdout, rows)
 	return err

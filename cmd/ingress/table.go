@@ -14,6 +14,11 @@ const columnGap = "  "
 
 // table is rows under a header, lined up with spaces. It looks the same on a
 // terminal and in a pipe, so that what was tried by hand works in a script.
+//
+// A terminal breaks lines that are too long wherever they are, so that tables are
+// to be narrow: they leave out what other cells say as well, and have what may be
+// of any length, such as a URL or a sentence, in their last column. It is not
+// padded, and one that is long takes no room in the other rows.
 type table struct {
 	header []string
 	rows   [][]string
