@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strings"
 
 	"github.com/m3o/ingress/internal/builder"
 	"github.com/m3o/ingress/internal/confine"
@@ -54,20 +55,31 @@ func (c *doctorCmd) Run(p *program) error {
 	if p.cli.JSON {
 		return printJSON(p.stdout, found)
 	}
-	measures := &table{header: []string{"CONFINEMENT", "IN FORCE", "HOW, OR WHY NOT"}}
-	for _, m := range found.Confinement {
-		measures.add(m.Name, yesNo(m.InForce), sentences(m.Detail, m.Advice))
-	}
 	tongues := &table{header: []string{"LANGUAGE", "VERSION", "PROGRAM, OR WHY NOT"}}
 	for _, l := range found.Languages {
-		tongues.add(l.Name, l.Version, l.Path+l.Missing)
+		tongues.add(l.Name, l.Version, l.Path+strings.TrimPrefix(l.Missing, l.Name+": "))
 	}
 	note := ""
 	if found.NotHere != "" {
 		note = fmt.Sprintf("No apps and functions run here with --database: %s.\nWithout it:\n\n", found.NotHere)
 	}
-	_, err := fmt.Fprintf(p.stdout, "%s%s\n%s\ngit: %s\n", note, measures, tongues, found.Git)
+	_, err := fmt.Fprintf(p.stdout, "%s%s\n%s\ngit: %s\n", note, measureLines(found.Confinement), tongues, found.Git)
 	return err
+}
+
+// measureLines lists the measures, with what is said of each on lines of its own: these
+// are sentences, which in a table's column a terminal would break inside words.
+func measureLines(measures []confine.Measure) string {
+	const indent = "          " // as wide as IN FORCE and the gap behind it
+	var out strings.Builder
+	out.WriteString("IN FORCE  CONFINEMENT\n")
+	for _, m := range measures {
+		fmt.Fprintf(&out, "%-*s%s\n", len(indent), yesNo(m.InForce), m.Name)
+		for _, line := range folded(sentences(m.Detail, m.Advice), 79-len(indent)) {
+			out.WriteString(indent + line + "\n")
+		}
+	}
+	return out.String()
 }
 
 // sentences joins what was found and what to do about it.

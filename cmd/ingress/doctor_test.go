@@ -32,3 +32,16 @@ func TestDoctorSaysWhereNothingRuns(t *testing.T) {
 		})
 	}
 }
+
+func TestDoctorFitsATerminal(t *testing.T) {
+	out, stderr, code := runProgram(t, nil, "doctor")
+	confinement, _, ok := strings.Cut(out, "LANGUAGE")
+	if code != 0 || !ok {
+		t.Fatalf("%d %s%s", code, stderr, out)
+	}
+	for line := range strings.Lines(confinement) {
+		if columns := len(strings.TrimSuffix(line, "\n")); columns > 80 {
+			t.Errorf("%d columns: %s", columns, line)
+		}
+	}
+}

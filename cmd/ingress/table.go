@@ -95,6 +95,21 @@ func displayWidth(text string) int {
 	return columns
 }
 
+// folded breaks a sentence between words into lines of at most so many columns. A
+// word that is longer has a line of its own.
+func folded(text string, columns int) []string {
+	var lines []string
+	for _, word := range strings.Fields(printable(text)) {
+		last := len(lines) - 1
+		if last >= 0 && displayWidth(lines[last])+1+displayWidth(word) <= columns {
+			lines[last] += " " + word
+		} else {
+			lines = append(lines, word)
+		}
+	}
+	return lines
+}
+
 // printable returns text with everything escaped that is not visible on one
 // line: control characters, which are commands to a terminal, invisible ones,
 // which can make text look like another, and bytes that are not UTF-8.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 	"unicode"
@@ -20,6 +21,21 @@ func TestTableLinesUp(t *testing.T) {
 		"e\u0301t    a\\nb\\x1b[31m          -\n"
 	if got := tab.String(); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestFolded(t *testing.T) {
+	for text, want := range map[string][]string{
+		"":                     nil,
+		"one":                  {"one"},
+		"one two three":        {"one two", "three"},
+		"a https://x.example/": {"a", "https://x.example/"},
+		"日本 日本 b":              {"日本", "日本 b"},
+		"a\x1b[2J b":           {`a\x1b[2J`, "b"},
+	} {
+		if got := folded(text, 8); !slices.Equal(got, want) {
+			t.Errorf("folded(%q) = %q, want %q", text, got, want)
+		}
 	}
 }
 
