@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -162,10 +163,27 @@ func terse() map[string]string {
 	}
 }
 
+// whereToLook has, for the service or the method that knows nothing of a name or an id,
+// what shows those that there are. Other methods of keys may not know the tenant.
+func whereToLook() map[string]string {
+	return map[string]string{
+		"app":         "Your apps are shown by: ingress app list",
+		"function":    "Your functions are shown by: ingress function list",
+		"url":         "Your links are shown by: ingress url list",
+		"user":        "Accounts go by their ids, which are shown by: ingress user list",
+		"keys.revoke": "Keys go by their ids, which are shown by: ingress key list",
+		"tenants":     "The tenants are shown by: ingress tenant list",
+	}
+}
+
 // advice says what to do about an error of the API, when we know.
 func (c *client) advice(e *api.Error) string {
 	if e.ID != "v1" && e.ID != "v1.blocked" {
-		return terse()[e.Detail] // The method's own answer; the key was good.
+		// The method's own answer; the key was good.
+		if service, _, _ := strings.Cut(e.ID, "."); e.Detail == "not found" && !strings.Contains(strings.ToLower(e.ID), "session") {
+			return cmp.Or(whereToLook()[service], whereToLook()[e.ID])
+		}
+		return terse()[e.Detail]
 	}
 	switch e.Code {
 	case http.StatusUnauthorized:

@@ -180,6 +180,28 @@ func TestInterruptEndsReadingStdin(t *testing.T) {
 	}
 }
 
+func TestWhatIsNotFoundCanBeLookedUp(t *testing.T) {
+	for _, test := range []struct {
+		args []string
+		id   string
+		want string
+	}{
+		{[]string{"app", "get", "helo"}, "app.get", "Your apps are shown by: ingress app list\n"},
+		{[]string{"url", "resolve", "exampel"}, "url.resolve", "Your links are shown by: ingress url list\n"},
+		{[]string{"user", "read", "jane@example.com"}, "user.read", "Accounts go by their ids, which are shown by: ingress user list\n"},
+		{[]string{"key", "revoke", "k1"}, "keys.revoke", "Keys go by their ids, which are shown by: ingress key list\n"},
+		{[]string{"call", "user", "readSession"}, "user.readsession", ""},
+		{[]string{"key", "list", "--tenant", "nosuch"}, "keys.list", ""},
+		{[]string{"call", "shop", "buy"}, "shop.buy", ""},
+	} {
+		p := newFakePlatform(t, 404, `{"id":"`+test.id+`","code":404,"detail":"not found","status":"Not Found"}`)
+		got := withKey().run(t, append(test.args, "--address", p.URL)...)
+		if _, hint, _ := strings.Cut(got.stderr, "\n"); got.code != 1 || hint != test.want {
+			t.Errorf("%q: %+v, want the hint %q", test.args, got, test.want)
+		}
+	}
+}
+
 func TestUsageErrorsPointToTheHelp(t *testing.T) {
 	p := newFakePlatform(t, 200, `{}`)
 	for _, test := range []struct {
