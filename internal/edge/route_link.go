@@ -38,7 +38,7 @@ func (e *Edge) serveLink(w http.ResponseWriter, r *http.Request) *failure {
 		return f
 	}
 	if preview {
-		return e.servePage(w, r, page{Title: "Where this link leads", Message: "It has not been followed. Its destination is:", Link: location})
+		return e.servePage(w, r, page{Title: "Where this link leads", Message: "You have not been taken there. It leads to:", Link: location})
 	}
 	if e.config.Hits != nil && isPerson(r) {
 		e.config.Hits.Hit(id)
