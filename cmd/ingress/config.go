@@ -34,7 +34,7 @@ type config struct {
 	APIAddress          string        `env:"INGRESS_API_ADDRESS" placeholder:"URL" help:"Use the M3O-compatible platform at this address instead of the one built in (token in M3O_API_TOKEN)."`
 	APITokenFile        string        `env:"INGRESS_API_TOKEN_FILE" type:"path" placeholder:"FILE" help:"File with the token for --api-address, instead of M3O_API_TOKEN."`
 	Database            databaseURL   `env:"INGRESS_DATABASE" placeholder:"URL" help:"Keep everything in PostgreSQL, such as postgres://ingress@db.example.com/ingress, for any number of ingresses (password in INGRESS_DATABASE_PASSWORD). In a file in DATA unless set."`
-	DatabaseConnections int           `default:"16" env:"INGRESS_DATABASE_CONNECTIONS" placeholder:"N" help:"Connections to --database that this process opens, and one more to hear of changes."`
+	DatabaseConnections int           `default:"16" env:"INGRESS_DATABASE_CONNECTIONS" help:"Connections to --database that this process opens, and one more to hear of changes."`
 	AuthMaxStale        time.Duration `default:"5m" env:"INGRESS_AUTH_MAX_STALE" help:"How long keys and sessions that were good stay so while --database cannot be reached."`
 	BootstrapKeyFile    string        `env:"INGRESS_BOOTSTRAP_KEY_FILE" type:"path" placeholder:"FILE" help:"File with a key that must exist with all scopes, instead of INGRESS_BOOTSTRAP_KEY."`
 
@@ -42,7 +42,7 @@ type config struct {
 	MailFrom string `env:"INGRESS_MAIL_FROM" placeholder:"ADDR" help:"Sender of mail, such as noreply@example.com. Needed with --smtp-url."`
 
 	OTLPEndpoint         string   `name:"otlp-endpoint" env:"INGRESS_OTLP_ENDPOINT,OTEL_EXPORTER_OTLP_ENDPOINT" placeholder:"URL" help:"Where traces of requests are sent, by OTLP over HTTP, such as http://localhost:4318. Nowhere unless given; OTEL_EXPORTER_OTLP_HEADERS is heeded."`
-	TraceRatio           float64  `default:"1" env:"INGRESS_TRACE_RATIO" placeholder:"RATIO" help:"Part of the requests to trace, from 0 to 1, besides those that a trusted proxy has sampled."`
+	TraceRatio           float64  `default:"1" env:"INGRESS_TRACE_RATIO" help:"Part of the requests to trace, from 0 to 1, besides those that a trusted proxy has sampled."`
 	DNSServers           []string `name:"dns-server" env:"INGRESS_DNS_SERVER" placeholder:"HOST:PORT" help:"DNS server that is asked whose a domain is when it is added to an app, instead of the system's; repeatable."`
 	Regions              []string `name:"region" default:"local" env:"INGRESS_REGION" placeholder:"NAME" help:"Regions that apps and functions may name; the first is the default. ${default} unless set; repeatable."`
 	TrustedProxies       []string `env:"INGRESS_TRUSTED_PROXIES" placeholder:"CIDR" help:"Networks whose X-Forwarded-* and Forwarded headers are believed."`
@@ -56,10 +56,10 @@ type config struct {
 	LogFormat string `default:"auto" enum:"auto,text,json" env:"INGRESS_LOG_FORMAT" help:"auto (text on a terminal, JSON otherwise), text or json."`
 	LogLevel  string `default:"info" enum:"debug,info,warn,error" env:"INGRESS_LOG_LEVEL" help:"debug, info, warn or error."`
 
-	AccessLog         string   `default:"stderr" env:"INGRESS_ACCESS_LOG" placeholder:"WHERE" help:"Where a line for each request goes: stderr (with everything else), stdout, none, or a file."`
-	AccessLogEvery    uint64   `default:"1" env:"INGRESS_ACCESS_LOG_EVERY" placeholder:"N" help:"Log one of N requests; those answered with 500 or more always are."`
+	AccessLog         string   `default:"stderr" env:"INGRESS_ACCESS_LOG" help:"Where a line for each request goes: stderr (with everything else), stdout, none, or a file."`
+	AccessLogEvery    uint64   `default:"1" env:"INGRESS_ACCESS_LOG_EVERY" help:"Log one of so many requests; those answered with 500 or more always are."`
 	AccessLogMaxBytes byteSize `default:"100MiB" env:"INGRESS_ACCESS_LOG_MAX_BYTES" help:"Size at which an access log in a file is renamed and another begun."`
-	AccessLogKeep     int      `default:"5" env:"INGRESS_ACCESS_LOG_KEEP" placeholder:"N" help:"How many renamed access logs are kept."`
+	AccessLogKeep     int      `default:"5" env:"INGRESS_ACCESS_LOG_KEEP" help:"How many renamed access logs are kept."`
 	AnonymiseClients  bool     `env:"INGRESS_ANONYMISE_CLIENTS" help:"Log of a visitor's address only the network: 24 bits of IPv4, 48 of IPv6."`
 
 	TLS     tlsSettings `embed:"" group:"TLS:"`

@@ -315,3 +315,19 @@ func FuzzConfigFile(f *testing.F) {
 		_ = c.validate(os.Getenv) // must not panic
 	})
 }
+
+// A placeholder hides a default, which the help then has to say.
+func TestTheHelpHasEveryDefault(t *testing.T) {
+	p := &program{}
+	parser, err := p.parser()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, node := range commandsUnder(parser.Model.Node) {
+		for _, flag := range node.Flags {
+			if flag.HasDefault && !flag.IsBool() && flag.PlaceHolder != "" && !strings.Contains(flag.Help, "unless set") && !strings.Contains(flag.Help, "unless given") {
+				t.Errorf("%s --%s=%s: the help does not say that it is %s unless set", node.Name, flag.Name, flag.PlaceHolder, flag.Default)
+			}
+		}
+	}
+}
