@@ -104,6 +104,13 @@ func runMain(t *testing.T, args ...string) (stdout, stderr string, code int) {
 	return out.String(), errs.String(), code
 }
 
+func TestTheVersionIsAFlagAsWell(t *testing.T) {
+	want, _, _ := runMain(t, "version")
+	if stdout, stderr, code := runMain(t, "--version"); stdout != want || want == "" || stderr != "" || code != 0 {
+		t.Errorf("%d, %q, %q", code, stdout, stderr)
+	}
+}
+
 func TestAFlagWithoutItsValueIsSaidInWords(t *testing.T) {
 	for _, args := range [][]string{{"db", "status", "--database"}, {"serve", "--database-connections"}, {"serve", "--auth-max-stale"}, {"url", "list", "--timeout"}} {
 		_, stderr, code := runMain(t, args...)

@@ -105,6 +105,9 @@ func (p *program) run(args []string) error {
 	if err := checkArguments(args); err != nil {
 		return err
 	}
+	if slices.Equal(args, []string{"--version"}) {
+		args = []string{"version"} // what most programs are asked it with
+	}
 	parser, err := p.parser()
 	if err != nil {
 		return err
