@@ -69,7 +69,7 @@ func TestPagesOfAppsThatCannotAnswerInABrowser(t *testing.T) {
 	}
 
 	b.wantUnavailable(address("deploying", "/"), "This is being deployed", "This page loads itself again until it is ready.", "deploying")
-	b.wantUnavailable(address("failing", "/"), "This could not be deployed", "Its owner finds the reason in its status and its build log.", "deploy_failed")
+	b.wantUnavailable(address("failing", "/"), "This could not be deployed", "Its owner finds the reason in its status and its logs.", "deploy_failed")
 	i.crashed("looping", acceptsPages)
 	b.wantUnavailable(address("looping", "/crash"), "This keeps stopping soon after it is started", "It is tried again from time to time.", "crash_looping")
 }

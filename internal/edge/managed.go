@@ -82,7 +82,7 @@ func unreadyText(reason Reason) *failure {
 	case ReasonBusy:
 		message, hint = "This has as many visitors as it can serve at once.", "Try again in a few seconds."
 	case ReasonDeployFailed:
-		message, hint = "This could not be deployed.", "Its owner finds the reason in its status and its build log."
+		message, hint = "This could not be deployed.", "Its owner finds the reason in its status and its logs."
 	case ReasonCrashLooping:
 		message, hint = "This keeps stopping soon after it is started.", "It is tried again from time to time. Its owner finds the reason in its status and its run log."
 	case ReasonStopped:
