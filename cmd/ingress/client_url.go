@@ -73,6 +73,9 @@ func (cmd *urlListCmd) Run(ctx context.Context, c *client) error {
 		for _, link := range res.UrlPairs {
 			links.add(link.ShortURL, count(link.HitCount), c.minute(link.Created), link.DestinationURL)
 		}
+		if cmd.ShortURL != "" {
+			return c.printTable(links, "you have no link "+cmd.ShortURL+"; those you have are shown by: ingress url list")
+		}
 		return c.printTable(links, "no links yet; make one with: ingress url create https://example.com/")
 	})
 }

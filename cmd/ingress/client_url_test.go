@@ -49,6 +49,10 @@ func TestURLCommands(t *testing.T) {
 			args: []string{"url", "list", "http://localhost:8080/u/docs"},
 			path: "/v1/url/List", body: `{"shortURL":"http://localhost:8080/u/docs"}`,
 			reply:  `{"urlPairs":[]}`,
+			stderr: "you have no link http://localhost:8080/u/docs; those you have are shown by: ingress url list\n",
+		},
+		{
+			args: []string{"url", "list"}, path: "/v1/url/List", body: `{}`, reply: `{"urlPairs":[]}`,
 			stderr: "no links yet; make one with: ingress url create https://example.com/\n",
 		},
 		{
