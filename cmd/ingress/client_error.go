@@ -156,6 +156,8 @@ func answer(at string, e *api.Error) string {
 func terse() map[string]string {
 	return map[string]string{
 		"invalidate name format": "A name has 3 to 54 characters, lower-case letters and digits alone.",
+		"invalid id":             "A link's id has 1 to 128 letters, digits, _ and -, and is not \"resolve\". An app's or function's is in its host name.",
+		"id already exists":      "Choose another, or let it lead somewhere else with: ingress url update ID URL",
 		"name already reserved":  "Somebody else has it, or the platform itself. Choose another.",
 		"invalid git repo": "An address is such as github.com/owner/repository, https://… or git@host:path, without a password in it. " +
 			"A folder of this machine goes with --dir.",

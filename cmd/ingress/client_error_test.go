@@ -209,6 +209,19 @@ func TestWhatIsNotFoundCanBeLookedUp(t *testing.T) {
 	}
 }
 
+func TestWhatIsSaidTerselyHasAHint(t *testing.T) {
+	for detail, want := range map[string]string{
+		"invalid id":        "A link's id has 1 to 128 letters, digits, _ and -",
+		"id already exists": "Choose another",
+	} {
+		p := newFakePlatform(t, 400, `{"id":"url.create","code":400,"detail":"`+detail+`","status":"Bad Request"}`)
+		got := withKey().run(t, "url", "create", "https://example.com/", "--id", "a b", "--address", p.URL)
+		if _, hint, _ := strings.Cut(got.stderr, "\n"); got.code != 1 || !strings.HasPrefix(hint, want) {
+			t.Errorf("%s: %+v", detail, got)
+		}
+	}
+}
+
 func TestUsageErrorsPointToTheHelp(t *testing.T) {
 	p := newFakePlatform(t, 200, `{}`)
 	for _, test := range []struct {
