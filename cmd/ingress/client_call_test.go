@@ -45,7 +45,7 @@ func TestCallReachesEveryMethod(t *testing.T) {
 func TestCallPassesErrorsOn(t *testing.T) {
 	p := newFakePlatform(t, http.StatusNotFound, `{"id":"go.micro.client","code":404,"detail":"unknown service Helloworld.Nosuch","status":"Not Found"}`)
 	got := withKey().run(t, "call", "helloworld", "nosuch", "--address", p.URL)
-	if got != (outcome{"", "ingress: call: unknown service Helloworld.Nosuch (404 go.micro.client)\n", 1}) {
+	if got != (outcome{"", "ingress: call: unknown service Helloworld.Nosuch (404 go.micro.client)\nWhat can be called is shown at " + p.URL + "/v1/docs\n", 1}) {
 		t.Errorf("%+v", got)
 	}
 }

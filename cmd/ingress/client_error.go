@@ -180,6 +180,9 @@ func whereToLook() map[string]string {
 
 // advice says what to do about an error of the API, when we know.
 func (c *client) advice(e *api.Error) string {
+	if e.ID == "go.micro.client" && e.Code == http.StatusNotFound {
+		return "What can be called is shown at " + c.platform.Address.JoinPath("v1", "docs").Redacted()
+	}
 	if e.ID != "v1" && e.ID != "v1.blocked" {
 		// The method's own answer; the key was good.
 		if service, _, _ := strings.Cut(e.ID, "."); e.Detail == "not found" && !strings.Contains(strings.ToLower(e.ID), "session") {

@@ -27,7 +27,7 @@ func LockDir(dir string) (*DirLock, error) {
 		return nil, fmt.Errorf("%s is a file and not a directory; give another path", dir)
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make the data directory: %w", err)
+		return nil, fmt.Errorf("the data directory cannot be made: %w; give another one that this user may make", err)
 	}
 	file, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
