@@ -175,6 +175,8 @@ const (
 	pgNotSupported          = "0A000"
 	pgInsufficientPrivilege = "42501"
 	pgNoSchema              = "3F000"
+	pgNoStatement           = "26000"
+	pgSameStatement         = "42P05"
 	pgUnknownParameter      = "42704"
 	pgSerializationFailure  = "40001"
 	pgDeadlock              = "40P01"
@@ -199,6 +201,8 @@ func postgresUnavailable(err *pgconn.PgError) string {
 		return "the database is busy"
 	case pgDiskFull:
 		return "the database's disk is full"
+	case pgNoStatement, pgSameStatement: // it was prepared on another connection
+		return "the database's pooler does not pool sessions"
 	}
 	switch err.Code[:min(2, len(err.Code))] {
 	case "08", "57": // connections, and what operators do to a server

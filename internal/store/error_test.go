@@ -48,6 +48,7 @@ func TestErrorsOfAServer(t *testing.T) {
 		{"a password that changed", pg("28P01"), "refuses this ingress", false, false},
 		{"a dropped database", pg("3D000"), "refuses this ingress", false, false},
 		{"a damaged file", pg("XX001"), "damaged", false, false},
+		{"a pooler of transactions", pg("26000"), "does not pool sessions", false, false},
 		{"a cut connection", io.ErrUnexpectedEOF, "cannot be reached", false, true},
 		{"a connection that is no more", driver.ErrBadConn, "cannot be reached", false, true},
 		{"a file on a full disk", &fs.PathError{Op: "write", Path: "backup.gz", Err: syscall.ENOSPC}, "", false, false},

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -17,9 +18,9 @@ import (
 	"github.com/m3o/ingress/internal/store/storetest"
 )
 
-// startPooler starts PgBouncer in front of a database, as docs/scaling.md has it, and
-// returns the database's URL through it.
-func startPooler(t *testing.T, raw string) string {
+// startPooler starts PgBouncer in front of a database, as docs/scaling.md has it but for
+// the mode, and returns the database's URL through it.
+func startPooler(t *testing.T, raw, mode string) string {
 	t.Helper()
 	program, err := exec.LookPath("pgbouncer")
 	if err != nil {
@@ -48,8 +49,8 @@ func startPooler(t *testing.T, raw string) string {
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	files := map[string]string{
 		"users": `"tests" ""` + "\n",
-		"ini": fmt.Sprintf("[databases]\n* = host=%s port=%s\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = %d\nunix_socket_dir =\nauth_type = trust\nauth_file = %s\npool_mode = session\ndefault_pool_size = 50\nserver_login_retry = 1\n%s\n",
-			server.Hostname(), server.Port(), port, filepath.Join(dir, "users"), ignored[1]),
+		"ini": fmt.Sprintf("[databases]\n* = host=%s port=%s\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = %d\nunix_socket_dir =\nauth_type = trust\nauth_file = %s\npool_mode = %s\ndefault_pool_size = 50\nserver_login_retry = 1\n%s\n",
+			server.Hostname(), server.Port(), port, filepath.Join(dir, "users"), mode, ignored[1]),
 	}
 	for name, text := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
@@ -96,7 +97,7 @@ func startPooler(t *testing.T, raw string) string {
 // coming back after an outage.
 func TestNodesBehindAPooler(t *testing.T) {
 	server := storetest.StartPostgres(t)
-	u := startPooler(t, server.CreateDatabase(t))
+	u := startPooler(t, server.CreateDatabase(t), "session")
 	one, heardByOne := node(t, u)
 	two, heardByTwo := node(t, u)
 	addAtOnce(t, 20, one, two)
@@ -120,4 +121,23 @@ func TestNodesBehindAPooler(t *testing.T) {
 		heardByTwo.await(t, patience, f.name)
 		eventually(t, "the node to be up to date", func() bool { return two.Behind() < 2*time.Second })
 	}
+}
+
+// A pooler that pools transactions may do for hours, until a notification or a lock is
+// missing. The start says so, before it has left a lock to another's connection.
+func TestAPoolerOfTransactionsIsRefused(t *testing.T) {
+	server := storetest.StartPostgres(t)
+	direct := server.CreateDatabase(t)
+	u := startPooler(t, direct, "transaction")
+	for range 3 {
+		db, err := openPostgres(t.Context(), u, "")
+		if err == nil {
+			db.Close()
+			t.Fatal("it opened")
+		}
+		if text := err.Error(); !strings.Contains(text, "does not pool sessions") || strings.Contains(text, "\n") {
+			t.Errorf("it says %q", text)
+		}
+	}
+	storetest.OpenURL(t, direct) // nobody has the lock on the schema
 }

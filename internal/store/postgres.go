@@ -185,6 +185,9 @@ func OpenPostgres(ctx context.Context, o PostgresOptions) (*DB, error) {
 	}
 	err = db.checkServer(ctx, config, true)
 	if err == nil {
+		err = db.checkPooler(ctx, config)
+	}
+	if err == nil {
 		err = db.migrateServer(ctx, config)
 	}
 	if err == nil {
@@ -276,6 +279,42 @@ func (db *DB) checkServer(ctx context.Context, config *pgx.ConnConfig, toWrite b
 	return nil
 }
 
+const poolsNoSessions = "a pooler in front of it does not pool sessions, which LISTEN and locks need; set pool_mode = session in PgBouncer, or give the server's own address"
+
+// checkPooler refuses a pooler that leads the next transaction of a connection to another
+// connection of the server. Most would work with it, but nothing that outlives a transaction:
+// no notification would come, and the lock on the schema would be left to somebody else.
+func (db *DB) checkPooler(ctx context.Context, config *pgx.ConnConfig) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*connectTimeout)
+	defer cancel()
+	simple := config.Copy()
+	simple.DefaultQueryExecMode = pgx.QueryExecModeSimpleProtocol // prepared statements would fail first, and not say why
+	var conns [2]*pgx.Conn
+	for i := range conns {
+		if conns[i], err = pgx.ConnectConfig(ctx, simple); err != nil {
+			return fmt.Errorf("database %s: %w", db.name, explainConnect(err, config))
+		}
+		defer func() { _ = conns[i].Close(ctx) }() // it has told all there is to know
+	}
+	// What the first one has used and given back is the next that the second one gets, and
+	// keeps for its transaction.
+	var before, after int64
+	err = conns[0].QueryRow(ctx, "SELECT pg_backend_pid()").Scan(&before)
+	if err == nil {
+		_, err = conns[1].Exec(ctx, "BEGIN; SELECT 1")
+	}
+	if err == nil {
+		err = conns[0].QueryRow(ctx, "SELECT pg_backend_pid()").Scan(&after)
+	}
+	if err != nil {
+		return fmt.Errorf("database %s: %w", db.name, explainConnect(err, config))
+	}
+	if before != after {
+		return fmt.Errorf("database %s: %s", db.name, poolsNoSessions)
+	}
+	return nil
+}
+
 // explainConnect says in one line what keeps us from a server, and what to do.
 func explainConnect(err error, config *pgx.ConnConfig) error {
 	var server *pgconn.PgError
@@ -290,6 +329,8 @@ func explainConnect(err error, config *pgx.ConnConfig) error {
 			return fmt.Errorf("it does not let us in (%s); check user and password, and the server's pg_hba.conf", server.Message)
 		case "3D000":
 			return fmt.Errorf("there is no such database (%s); make it with: createdb --owner USER DATABASE", server.Message)
+		case pgNoStatement, pgSameStatement:
+			return fmt.Errorf("%s (%s)", poolsNoSessions, server.Message)
 		case pgUnknownParameter:
 			return fmt.Errorf("it does not know a parameter of the URL (%s); look for a misspelt one behind the ?", server.Message)
 		case "57P03":
