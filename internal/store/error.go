@@ -181,6 +181,7 @@ const (
 	pgSerializationFailure  = "40001"
 	pgDeadlock              = "40P01"
 	pgDiskFull              = "53100"
+	pgTooManyConnections    = "53300"
 	pgLockNotAvailable      = "55P03"
 	pgQueryCanceled         = "57014"
 	pgAdminShutdown         = "57P01"

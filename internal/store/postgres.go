@@ -315,10 +315,27 @@ func (db *DB) checkPooler(ctx context.Context, config *pgx.ConnConfig) (err erro
 	return nil
 }
 
+// attempts sorts what became of the attempts to connect, of which there are several with
+// several hosts, and two for each of those where TLS is only preferred.
+func attempts(err error) (withoutTLS, readOnly, others int) {
+	for attempt := range strings.SplitSeq(reasonOf(err), "; ") {
+		switch {
+		case strings.Contains(attempt, "server refused TLS"):
+			withoutTLS++
+		case strings.HasSuffix(attempt, "read only connection"):
+			readOnly++
+		default:
+			others++
+		}
+	}
+	return withoutTLS, readOnly, others
+}
+
 // explainConnect says in one line what keeps us from a server, and what to do.
 func explainConnect(err error, config *pgx.ConnConfig) error {
 	var server *pgconn.PgError
 	var connect *pgconn.ConnectError
+	withoutTLS, readOnly, others := attempts(err)
 	switch {
 	case errors.As(err, &server):
 		switch server.Code {
@@ -331,14 +348,18 @@ func explainConnect(err error, config *pgx.ConnConfig) error {
 			return fmt.Errorf("there is no such database (%s); make it with: createdb --owner USER DATABASE", server.Message)
 		case pgNoStatement, pgSameStatement:
 			return fmt.Errorf("%s (%s)", poolsNoSessions, server.Message)
+		case pgTooManyConnections:
+			return fmt.Errorf("it has no connection left (%s); raise its max_connections, or lower --database-connections of the ingresses", server.Message)
 		case pgUnknownParameter:
 			return fmt.Errorf("it does not know a parameter of the URL (%s); look for a misspelt one behind the ?", server.Message)
 		case "57P03":
 			return fmt.Errorf("it is starting or stopping (%s); try again in a while", server.Message)
 		}
 		return fmt.Errorf("it refuses the connection: %s (%s)", server.Message, server.Code)
-	case errors.As(err, &connect) && strings.Contains(err.Error(), "server refused TLS"):
+	case errors.As(err, &connect) && withoutTLS > 0 && readOnly+others == 0:
 		return errors.New("the server does not speak TLS, which the URL's sslmode asks for; set it up there, or, in a network that is trusted, give sslmode=disable")
+	case errors.As(err, &connect) && readOnly > 0 && others == 0:
+		return errors.New("no server there takes writes, which target_session_attrs asks for; let a replica take over, look for default_transaction_read_only, or, only to read, leave that parameter out")
 	case errors.As(err, &connect), isAway(err), isContext(err):
 		return fmt.Errorf("it cannot be reached: %s; check host, port and the network", reasonOf(err))
 	}

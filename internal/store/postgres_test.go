@@ -141,6 +141,21 @@ func TestADatabaseThatCannotBeUsedIsSaidInOneLine(t *testing.T) {
 			run(t, u, "ALTER DATABASE "+nameIn(t, u)+" SET default_transaction_read_only = on")
 			return u
 		}, []string{"takes no writes", "target_session_attrs"}},
+		{"no writes where they are asked for", func(t *testing.T) string {
+			u := fresh(t)
+			run(t, u, "ALTER DATABASE "+nameIn(t, u)+" SET default_transaction_read_only = on")
+			return with(t, u, func(u *url.URL) { u.RawQuery = "target_session_attrs=read-write&sslmode=disable" })
+		}, []string{"no server there takes writes", "target_session_attrs"}},
+		{"the same where TLS is tried first", func(t *testing.T) string {
+			u := fresh(t)
+			run(t, u, "ALTER DATABASE "+nameIn(t, u)+" SET default_transaction_read_only = on")
+			return with(t, u, func(u *url.URL) { u.RawQuery = "target_session_attrs=read-write" })
+		}, []string{"no server there takes writes", "target_session_attrs"}},
+		{"no connection left", func(t *testing.T) string {
+			u := fresh(t)
+			run(t, u, "CREATE ROLE crowd LOGIN CONNECTION LIMIT 0")
+			return with(t, u, func(u *url.URL) { u.User = url.UserPassword("crowd", "hunter2") })
+		}, []string{"no connection left", "--database-connections"}},
 		{"another encoding", func(t *testing.T) string {
 			u := fresh(t)
 			run(t, u, "CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
