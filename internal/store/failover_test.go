@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/url"
 	"strings"
 	"sync"
@@ -258,4 +259,51 @@ func TestAChangeThatIsNotThereAnyMore(t *testing.T) {
 	look(3)
 	run(t, u, "DELETE FROM changes")
 	look(3)
+}
+
+// The primary of before that is started again takes writes like the one that took its place.
+// Nobody can keep a process from it whose address leads there, but it is said.
+func TestAPrimaryThatComesBackIsTold(t *testing.T) {
+	primary := storetest.StartPostgres(t)
+	u := primary.CreateDatabase(t)
+	storetest.OpenURL(t, u) // the schema
+	replica := primary.Replica(t)
+	way := primary.NewProxy(t)
+	var log lines
+	db, err := store.OpenPostgres(t.Context(), store.PostgresOptions{URL: way.Through(t, u), Log: slog.New(slog.NewTextHandler(&log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	db.FollowNodes()
+	const said = "another has taken"
+	if err := replica.Promote(); err != nil {
+		t.Fatal(err)
+	}
+	way.Lead(replica)
+	eventually(t, "a gap", func() bool { return log.count("read anew") == 1 })
+	if log.count(said) > 0 {
+		t.Error("it is said of the one that took over")
+	}
+	way.Lead(primary)
+	eventually(t, "it to be said", func() bool { return log.count(said) == 1 })
+}
+
+// lines is a log that is read while it is written.
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+// Write implements io.Writer.
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lines) count(text string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.text.String(), text)
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -192,6 +193,9 @@ func (f *feed) lookOnce() error {
 		// whose transactions and versions have numbers of their own. One that crashed
 		// without having waited for its disk (synchronous_commit) is much the same.
 		f.db.log.Warn("changes of other nodes may have been missed; what depends on them is read anew", "database", f.db.name)
+		if leftBehind(server, f.server) {
+			f.db.log.Error("the server is one whose place another has taken; unless a backup was restored, stop it, since what is written to it now the other one does not have", "database", f.db.name, "server", server, "other", f.server)
+		}
 		f.forget()
 		f.db.reconnect()
 		if err := f.db.crossGap(ctx); err != nil {
@@ -225,6 +229,15 @@ func (db *DB) identity(ctx context.Context, of snapshot) (server string, err err
 		return "", nil
 	}
 	return server, err
+}
+
+// leftBehind reports whether a server is of an older timeline than another of the same
+// system: a primary that came back, as one, after a replica took over. A backup of before
+// that looks the same, which is why it is only said.
+func leftBehind(server, other string) bool {
+	system, timeline, known := strings.Cut(server, "/")
+	otherSystem, otherTimeline, otherKnown := strings.Cut(other, "/")
+	return known && otherKnown && system == otherSystem && timeline < otherTimeline
 }
 
 // forget has the versions that were given before mean nothing any more.
