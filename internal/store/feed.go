@@ -151,8 +151,10 @@ func (f *feed) look() {
 	defer tick.Stop()
 	for failed := false; ; {
 		err := f.lookOnce()
-		if err != nil {
-			f.db.reconnect() // what is at rest may lead to the same server, and be as silent
+		// What is at rest may lead to the same server, and be as silent; or may have begun
+		// when sessions were read-only (default_transaction_read_only), and stay so.
+		if refused := f.db.refused.Swap(false); err != nil || refused {
+			f.db.reconnect()
 		}
 		switch {
 		case f.ctx.Err() != nil:

@@ -601,3 +601,31 @@ func TestAStrangerToTheDatabaseIsTold(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// A session keeps the default_transaction_read_only that it began with, and would refuse
+// writes for as long as it is in the pool.
+func TestWritesGoOnSoonAfterADatabaseWasReadOnly(t *testing.T) {
+	u := storetest.StartPostgres(t).CreateDatabase(t)
+	db, _ := node(t, u)
+	name := nameIn(t, u)
+	run(t, u, "ALTER DATABASE "+name+" SET default_transaction_read_only = on",
+		"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
+	// As many at once as there are connections that could be left over.
+	written := func() (n int) {
+		done := make(chan error, 8)
+		for i := range cap(done) {
+			go func() { done <- db.SetSetting(context.WithoutCancel(t.Context()), fmt.Sprint("setting", i), "") }()
+		}
+		for range cap(done) {
+			if err := <-done; err == nil {
+				n++
+			}
+		}
+		return n
+	}
+	if written() > 0 {
+		t.Error("it was written")
+	}
+	run(t, with(t, u, func(u *url.URL) { u.RawQuery = "sslmode=disable&default_transaction_read_only=off" }), "ALTER DATABASE "+name+" RESET default_transaction_read_only")
+	eventually(t, "all writes", func() bool { return written() == 8 })
+}

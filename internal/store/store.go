@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -32,8 +33,9 @@ type DB struct {
 	mu          sync.Mutex
 	subscribers []func(Change)
 	gaps        []func(context.Context) error
-	feed        *feed // of what other nodes change; nil on one machine
-	conflicts   bool  // SimulateConflicts
+	feed        *feed       // of what other nodes change; nil on one machine
+	conflicts   bool        // SimulateConflicts
+	refused     atomic.Bool // a connection took no writes since the last look
 }
 
 // engine is what differs between the two.
@@ -256,6 +258,9 @@ func (db *DB) Write(ctx context.Context, f func(tx *Tx) error) error {
 			db.publish(changes)
 			db.feed.tell(changes)
 			return nil
+		}
+		if server, ok := errors.AsType[*pgconn.PgError](err); ok && server.Code == pgReadOnly {
+			db.refused.Store(true)
 		}
 		if attempt >= db.engine.attempts || !mayTryAgain(err) || !pause(limited, attempt) {
 			return unwritten(late(ctx, ended(limited, err)))
