@@ -109,9 +109,10 @@ func (db *DB) Look(ctx context.Context) (rows int, err error) {
 // Identities returns what the server says when it is asked for itself, and when a snapshot
 // is of one that was started at another time.
 func (db *DB) Identities(ctx context.Context) (own, others string, err error) {
-	own, err = db.identity(ctx, db.feed.last)
-	if err == nil {
-		others, err = db.identity(ctx, snapshot{started: "0"})
+	self, err := db.identity(ctx, db.feed.last)
+	if err != nil {
+		return "", "", err
 	}
-	return own, others, err
+	other, err := db.identity(ctx, snapshot{started: "0"})
+	return self.system + self.timeline, other.system + other.timeline, err
 }

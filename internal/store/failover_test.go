@@ -261,9 +261,45 @@ func TestAChangeThatIsNotThereAnyMore(t *testing.T) {
 	look(3)
 }
 
-// The primary of before that is started again takes writes like the one that took its place.
-// Nobody can keep a process from it whose address leads there, but it is said.
-func TestAPrimaryThatComesBackIsTold(t *testing.T) {
+// The primary of before that is started again takes writes like the one that took its
+// place, and the URL names it first. No process that knows of the other one goes back.
+func TestAPrimaryThatComesBackIsNotUsed(t *testing.T) {
+	primary := storetest.StartPostgres(t)
+	u := primary.CreateDatabase(t)
+	storetest.OpenURL(t, u) // the schema
+	replica := primary.Replica(t)
+	writer, _ := node(t, either(t, u, replica))
+	db, reader := node(t, either(t, u, replica))
+	if err := writer.SetSetting(t.Context(), "before", ""); err != nil {
+		t.Fatal(err)
+	}
+	reader.await(t, patience, "before")
+	eventually(t, "the replica to follow", func() bool { return hasSetting(t, replica, u, "before") })
+	if err := errors.Join(primary.Stop(), replica.Promote()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a write", func() bool { return writer.SetSetting(t.Context(), "promoted", "") == nil })
+	reader.await(t, patience, "promoted")
+
+	if err := primary.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 { // each time all connections are new
+		run(t, replica.DatabaseURL(nameIn(t, u)), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'm3o-ingress'")
+		for i, by := range []*store.DB{writer, db} {
+			eventually(t, "a write", func() bool { return by.SetSetting(t.Context(), fmt.Sprint("after", i), "") == nil })
+		}
+		eventually(t, "the node to be up to date", func() bool { return db.Behind() < 2*time.Second })
+	}
+	for _, name := range []string{"promoted", "after0", "after1"} {
+		if hasSetting(t, primary, u, name) || !hasSetting(t, replica, u, name) {
+			t.Errorf("%s was written to the primary of before", name)
+		}
+	}
+}
+
+// Where the address leads to it alone, that is said, once, and nothing is written to it.
+func TestAPrimaryThatComesBackAtTheSameAddressIsTold(t *testing.T) {
 	primary := storetest.StartPostgres(t)
 	u := primary.CreateDatabase(t)
 	storetest.OpenURL(t, u) // the schema
@@ -276,7 +312,7 @@ func TestAPrimaryThatComesBackIsTold(t *testing.T) {
 	}
 	defer db.Close()
 	db.FollowNodes()
-	const said = "another has taken"
+	const said = "another one has taken"
 	if err := replica.Promote(); err != nil {
 		t.Fatal(err)
 	}
@@ -287,6 +323,15 @@ func TestAPrimaryThatComesBackIsTold(t *testing.T) {
 	}
 	way.Lead(primary)
 	eventually(t, "it to be said", func() bool { return log.count(said) == 1 })
+	eventually(t, "the node to be behind", func() bool { return db.Behind() > 3*time.Second })
+	if err := db.SetSetting(t.Context(), "lost", ""); err == nil || !strings.HasSuffix(err.Error(), "nothing was written") {
+		t.Errorf("a write: %v", err)
+	}
+	if n := log.count(said); n != 1 {
+		t.Errorf("it is said %d times", n)
+	}
+	way.Lead(replica)
+	eventually(t, "the node to be up to date", func() bool { return db.Behind() < 2*time.Second })
 }
 
 // lines is a log that is read while it is written.

@@ -7,13 +7,11 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // feed tells the subscribers of one node what other nodes change.
@@ -34,10 +32,6 @@ type feed struct {
 
 	wake    chan struct{} // a notification came
 	notices chan struct{} // others are to be notified
-
-	// server is which one it was at the look before, "" where that cannot be asked for.
-	// It is of the goroutine that looks.
-	server string
 
 	mu    sync.Mutex
 	last  snapshot        // of the look before
@@ -87,15 +81,6 @@ const nowSnapshot = `
 		extract(epoch FROM pg_postmaster_start_time())::text AS started,
 		pg_is_in_recovery() AS replica`
 
-// whichServer is a query for what a server keeps when it is started again, and what is
-// another one's, be it the replica that took its place or one that recovered from a backup: both
-// go on from a state that need not be the last, and give numbers again. It has no row when
-// it is answered by another server than the one that was started at that time, to which some
-// connections may lead.
-const whichServer = `
-	SELECT system_identifier || '/' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) FROM pg_control_system()
-	WHERE extract(epoch FROM pg_postmaster_start_time())::text = $1`
-
 // errReplica says that the server cannot be relied on for what has changed.
 var errReplica = errors.New(takesNoWrites)
 
@@ -106,12 +91,14 @@ func newFeed(ctx context.Context, db *DB, config *pgx.ConnConfig) (*feed, error)
 	}
 	last := &f.last
 	err := db.QueryRowContext(ctx, nowSnapshot).Scan(&last.xmax, &last.running, &last.started, &last.replica)
+	var server identity
 	if err == nil {
-		f.server, err = db.identity(ctx, *last)
+		server, err = db.identity(ctx, *last)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("database %s: read its change log: %w", db.name, err)
 	}
+	db.server.Store(&server)
 	f.ctx, f.cancel = context.WithCancel(context.Background())
 	return f, nil
 }
@@ -195,16 +182,13 @@ func (f *feed) lookOnce() error {
 		// whose transactions and versions have numbers of their own. One that crashed
 		// without having waited for its disk (synchronous_commit) is much the same.
 		f.db.log.Warn("changes of other nodes may have been missed; what depends on them is read anew", "database", f.db.name)
-		if leftBehind(server, f.server) {
-			f.db.log.Error("the server is one whose place another has taken; unless a backup was restored, stop it, since what is written to it now the other one does not have", "database", f.db.name, "server", server, "other", f.server)
-		}
 		f.forget()
 		f.db.reconnect()
 		if err := f.db.crossGap(ctx); err != nil {
 			return err
 		}
 	}
-	f.server = server
+	f.db.server.Store(&server)
 	f.db.publish(f.advance(now, changes))
 	f.current.Store(int64(begin))
 	return nil
@@ -212,34 +196,16 @@ func (f *feed) lookOnce() error {
 
 // serverOf returns which server a snapshot is of, and whether that is another one than at
 // the look before, or may be. It asks when one was started since.
-func (f *feed) serverOf(ctx context.Context, now snapshot) (server string, moved bool, err error) {
+func (f *feed) serverOf(ctx context.Context, now snapshot) (server identity, moved bool, err error) {
+	before := *f.db.server.Load()
 	if now.started == f.last.started {
-		return f.server, false, nil
+		return before, false, nil
 	}
 	server, err = f.db.identity(ctx, now)
-	return server, server == "" || server != f.server, err
-}
-
-// identity is what whichServer answers of the server that gave a snapshot, or "" where that
-// one does not tell this user, or cannot be asked.
-func (db *DB) identity(ctx context.Context, of snapshot) (server string, err error) {
-	err = db.QueryRowContext(ctx, whichServer, of.started).Scan(&server)
-	if IsNoRows(err) {
-		return "", nil
+	if err == nil && server.behind(before) {
+		err = errLeftBehind
 	}
-	if _, refused := errors.AsType[*pgconn.PgError](err); refused && unavailable(err) == "" {
-		return "", nil
-	}
-	return server, err
-}
-
-// leftBehind reports whether a server is of an older timeline than another of the same
-// system: a primary that came back, as one, after a replica took over. A backup of before
-// that looks the same, which is why it is only said.
-func leftBehind(server, other string) bool {
-	system, timeline, known := strings.Cut(server, "/")
-	otherSystem, otherTimeline, otherKnown := strings.Cut(other, "/")
-	return known && otherKnown && system == otherSystem && timeline < otherTimeline
+	return server, !server.known() || server != before, err
 }
 
 // forget has the versions that were given before mean nothing any more.

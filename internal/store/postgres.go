@@ -228,6 +228,12 @@ func (o PostgresOptions) connect() (*DB, *pgx.ConnConfig, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	e := postgresEngine
+	if o.Patient {
+		e.readLimit, e.writeLimit = 0, 0
+	}
+	db := newDB(nil, nil, e, RedactDatabase(o.URL), o.Log)
+	config.ValidateConnect = db.checkIdentity(config.ValidateConnect)
 	pool := stdlib.OpenDB(*config)
 	connections := o.Connections
 	if connections <= 0 {
@@ -237,11 +243,8 @@ func (o PostgresOptions) connect() (*DB, *pgx.ConnConfig, error) {
 	pool.SetMaxIdleConns(connections)
 	pool.SetConnMaxLifetime(connectionLife)
 	pool.SetConnMaxIdleTime(connectionIdle)
-	e := postgresEngine
-	if o.Patient {
-		e.readLimit, e.writeLimit = 0, 0
-	}
-	return newDB(pool, pool, e, RedactDatabase(o.URL), o.Log), config, nil
+	db.read, db.write = pool, pool
+	return db, config, nil
 }
 
 const takesNoWrites = "it takes no writes, as a replica does not; give the primary's address, or several hosts and target_session_attrs=read-write"

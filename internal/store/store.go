@@ -33,9 +33,11 @@ type DB struct {
 	mu          sync.Mutex
 	subscribers []func(Change)
 	gaps        []func(context.Context) error
-	feed        *feed       // of what other nodes change; nil on one machine
-	conflicts   bool        // SimulateConflicts
-	refused     atomic.Bool // a connection took no writes since the last look
+	feed        *feed // of what other nodes change; nil on one machine
+	conflicts   bool  // SimulateConflicts
+	// server is the one that the last look was at; nil before the first, and on one machine.
+	server  atomic.Pointer[identity]
+	refused atomic.Bool // a connection took no writes since the last look
 }
 
 // engine is what differs between the two.
