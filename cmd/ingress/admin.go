@@ -209,3 +209,43 @@ func listenSocket(path string) (net.Listener, error) {
 	}
 	return l, nil
 }
+
+// openAdmin opens the control socket, and says what is served on it and on the
+// admin listener.
+func (s *server) openAdmin() error {
+	if s.admin != nil {
+		s.addAdmin(s.admin, adminHandler(s.metrics, &s.ready, s.platform.ping))
+	}
+	if s.config.AdminSocket == "" {
+		return nil
+	}
+	socket, err := s.openSocket(s.config.AdminSocket)
+	if err != nil {
+		return err
+	}
+	s.addAdmin(socket, controlHandler(s.settings, s.edge, s.certs, s.upgrades))
+	return nil
+}
+
+func (s *server) addAdmin(l net.Listener, h http.Handler) {
+	server := newAdminServer(l, h, s.log)
+	s.admins = append(s.admins, server)
+	s.onClose(server.close)
+}
+
+// serveAdmins serves them. Of two programs that have the same listeners one does:
+// to an operator the other is none.
+func (s *server) serveAdmins() {
+	for _, server := range s.admins {
+		go server.serve()
+	}
+}
+
+// leaveAdmins takes no more requests on them; the control socket's file is another
+// program's now.
+func (s *server) leaveAdmins() {
+	s.keepSocket()
+	for _, server := range s.admins {
+		server.leave()
+	}
+}

@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"io"
+	"net"
+	"os"
 	"path/filepath"
 	"strings"
 )
@@ -105,4 +107,46 @@ func shellQuote(s string) string {
 		return s
 	}
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+// announce says that the program is ready: a banner for people on stdout, a line
+// in the log for everything else.
+func (s *server) announce() {
+	b := banner{
+		version: version(), addresses: s.settings.addresses(),
+		home: s.program.env("HOME"), held: s.config.keyHolder(s.program.env),
+	}
+	b.platform, b.database = s.platform.describe()
+	if s.admin != nil {
+		b.admin = s.admin.Addr().String()
+	}
+	if !s.config.remote() {
+		b.dataDir = s.config.DataDir
+	}
+	key := s.platform.bootstrap()
+	if key.file != "" {
+		b.held = keyHolder{file: key.file}
+	}
+	if key.elsewhere {
+		b.held = keyHolder{variable: "M3O_API_TOKEN", note: "made by another ingress on this database, and kept there"}
+	}
+	seen := isTerminal(s.program.stdout)
+	if seen {
+		b.key = key.secret
+	}
+	b.write(s.program.stdout)
+	if !seen || !isTerminal(s.program.stderr) { // who sees both has just read it
+		s.log.Info("ready", "version", b.version, "listen", addressesOf(s.listeners), "listen_tls", addressesOf(s.secure), "admin", b.admin, "platform", b.platform, "pid", os.Getpid())
+	}
+	if key.revoked {
+		s.log.Warn("the bootstrap key was revoked and stays so; to get a new one, set another INGRESS_BOOTSTRAP_KEY or remove the file", "file", key.file)
+	}
+}
+
+func addressesOf(listeners []net.Listener) []string {
+	list := make([]string, len(listeners))
+	for i, l := range listeners {
+		list[i] = l.Addr().String()
+	}
+	return list
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"os/signal"
 	"slices"
@@ -15,7 +14,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/m3o/ingress/internal/api"
 	"github.com/m3o/ingress/internal/certs"
 	"github.com/m3o/ingress/internal/edge"
 	"github.com/m3o/ingress/internal/store"
@@ -297,143 +295,6 @@ func (s *server) listen() error {
 // public returns all listeners but those for the operator.
 func (s *server) public() []net.Listener { return slices.Concat(s.listeners, s.secure) }
 
-// openEdge makes the data plane and lets later settings change it.
-func (s *server) openEdge() error {
-	now := s.settings.addresses()
-	limits := s.config.Limits
-	c := edge.Config{
-		PublicResolve:       s.config.PublicResolve,
-		Hosts:               now.edgeHosts(),
-		VerifyRedirectHosts: s.config.VerifyRedirectTo,
-		TrustedProxies:      s.config.trustedPrefixes(),
-		Limits: edge.Limits{
-			ReadHeader: limits.ReadHeaderTimeout, Idle: limits.KeepAliveTimeout,
-			HeaderBytes: int(limits.MaxHeaderBytes), URLBytes: int(limits.MaxURLBytes), BodyBytes: int64(limits.MaxAPIBodyBytes),
-			UploadBytes: int64(s.config.Running.MaxSourceBytes),
-			ReadBody:    limits.ReadBodyTimeout, Resolve: limits.ResolveTimeout, HalfClosed: limits.HalfClosedTimeout, TunnelIdle: limits.TunnelIdleTimeout,
-			Headers: limits.MaxHeaders, Request: limits.RequestTimeout, BodyStall: limits.BodyStallTimeout,
-			WriteStall: limits.WriteStallTimeout, Connections: limits.MaxConnections, ClientConnections: limits.MaxClientConnections,
-			Streams: limits.HTTP2MaxStreams, Resets: limits.HTTP2MaxResets,
-			ClientRate: limits.ClientRate, ClientBurst: limits.ClientBurst,
-			BackendRequests: orNone(limits.BackendMaxRequests), BackendQueue: orNone(limits.BackendQueue),
-		},
-		Secure:           s.securing(),
-		Logger:           s.log,
-		AccessLogEvery:   s.config.AccessLogEvery,
-		AnonymiseClients: s.config.AnonymiseClients,
-		Metrics:          s.metrics,
-	}
-	s.platform.fill(&c)
-	var err error
-	if c.AccessLog, err = s.openAccessLog(); err != nil {
-		return err
-	}
-	if c.Tracing, err = s.openTracing(); err != nil {
-		return err
-	}
-	if c.TakesUpload, err = api.Uploads(); err != nil {
-		return err
-	}
-	if s.edge, err = edge.New(c); err != nil {
-		return err
-	}
-	s.onClose(func() error { s.edge.Close(); return nil })
-	s.platform.watch(s.edge)
-	s.front = edge.NewServer(s.edge)
-	s.settings.apply = func(a *addresses) error { return s.edge.SetHosts(a.edgeHosts()) }
-	return nil
-}
-
-// orNone is a number as the data plane wants it, where 0 means its default.
-func orNone(n int) int {
-	if n == 0 {
-		return -1
-	}
-	return n
-}
-
-// openAdmin opens the control socket, and says what is served on it and on the
-// admin listener.
-func (s *server) openAdmin() error {
-	if s.admin != nil {
-		s.addAdmin(s.admin, adminHandler(s.metrics, &s.ready, s.platform.ping))
-	}
-	if s.config.AdminSocket == "" {
-		return nil
-	}
-	socket, err := s.openSocket(s.config.AdminSocket)
-	if err != nil {
-		return err
-	}
-	s.addAdmin(socket, controlHandler(s.settings, s.edge, s.certs, s.upgrades))
-	return nil
-}
-
-func (s *server) addAdmin(l net.Listener, h http.Handler) {
-	server := newAdminServer(l, h, s.log)
-	s.admins = append(s.admins, server)
-	s.onClose(server.close)
-}
-
-// serveAdmins serves them. Of two programs that have the same listeners one does:
-// to an operator the other is none.
-func (s *server) serveAdmins() {
-	for _, server := range s.admins {
-		go server.serve()
-	}
-}
-
-// leaveAdmins takes no more requests on them; the control socket's file is another
-// program's now.
-func (s *server) leaveAdmins() {
-	s.keepSocket()
-	for _, server := range s.admins {
-		server.leave()
-	}
-}
-
-// announce says that the program is ready: a banner for people on stdout, a line
-// in the log for everything else.
-func (s *server) announce() {
-	b := banner{
-		version: version(), addresses: s.settings.addresses(),
-		home: s.program.env("HOME"), held: s.config.keyHolder(s.program.env),
-	}
-	b.platform, b.database = s.platform.describe()
-	if s.admin != nil {
-		b.admin = s.admin.Addr().String()
-	}
-	if !s.config.remote() {
-		b.dataDir = s.config.DataDir
-	}
-	key := s.platform.bootstrap()
-	if key.file != "" {
-		b.held = keyHolder{file: key.file}
-	}
-	if key.elsewhere {
-		b.held = keyHolder{variable: "M3O_API_TOKEN", note: "made by another ingress on this database, and kept there"}
-	}
-	seen := isTerminal(s.program.stdout)
-	if seen {
-		b.key = key.secret
-	}
-	b.write(s.program.stdout)
-	if !seen || !isTerminal(s.program.stderr) { // who sees both has just read it
-		s.log.Info("ready", "version", b.version, "listen", addressesOf(s.listeners), "listen_tls", addressesOf(s.secure), "admin", b.admin, "platform", b.platform, "pid", os.Getpid())
-	}
-	if key.revoked {
-		s.log.Warn("the bootstrap key was revoked and stays so; to get a new one, set another INGRESS_BOOTSTRAP_KEY or remove the file", "file", key.file)
-	}
-}
-
-func addressesOf(listeners []net.Listener) []string {
-	list := make([]string, len(listeners))
-	for i, l := range listeners {
-		list[i] = l.Addr().String()
-	}
-	return list
-}
-
 // awaitBalancers serves on for a while, so that whoever asks /readyz sends nobody here
 // any more when the listeners are closed. It is over when a listener fails. A second
 // signal ends the program at once.
@@ -490,14 +351,3 @@ func (s *server) close() error {
 
 // flushTimeout bounds the writes at the end of a run.
 const flushTimeout = 10 * time.Second
-
-// checkAddresses reports whether the data plane would take the addresses.
-func checkAddresses(a *addresses) error { return a.edgeHosts().Check() }
-
-// edgeHosts is the addresses as the data plane wants them.
-func (a *addresses) edgeHosts() edge.Hosts {
-	return edge.Hosts{
-		Own: a.hosts, AppsDomain: a.appsDomain, FunctionsDomain: a.functionsDomain, UserHost: a.userHost,
-		VerifyEmailURL: a.verifyEmailURL, PublicURL: a.public.String(), URLPrefix: a.urlPrefix,
-	}
-}
