@@ -14,18 +14,12 @@ func (s *Server) Encrypt(cert, key []byte) error {
 		"pg_hba.conf": []byte("hostssl all all 127.0.0.1/32 trust\n"),
 	}
 	for name, content := range files {
-		path := filepath.Join(s.data(), name)
-		if err := os.WriteFile(path, content, 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(s.data(), name), content, 0o600); err != nil {
 			return err
-		}
-		if s.owner != nil {
-			if err := os.Chown(path, int(s.owner.Uid), int(s.owner.Gid)); err != nil {
-				return err
-			}
 		}
 	}
 	s.settings = append(s.settings, "ssl=on")
-	return s.Stop()
+	return errors.Join(s.own(), s.Stop())
 }
 
 // Guard has the server ask a user for a password, from now on.

@@ -17,7 +17,7 @@ func (s *Server) Replica(t testing.TB) *Server {
 		t.Fatal(err)
 	}
 	replica := &Server{bin: s.bin, settings: slices.Concat(s.settings, []string{"primary_conninfo=host=127.0.0.1 user=tests port=" + strconv.Itoa(s.port)})}
-	begun, err := replica.begin(t.Context(), func() error {
+	err := replica.begin(t.Context(), func() error {
 		if err := os.CopyFS(replica.data(), os.DirFS(s.data())); err != nil {
 			return err
 		}
@@ -32,7 +32,7 @@ func (s *Server) Replica(t testing.TB) *Server {
 	if err != nil {
 		t.Fatalf("start a replica: %v", err)
 	}
-	return begun.until(t)
+	return replica.until(t)
 }
 
 // own gives the server's files to who runs it, and to nobody else.

@@ -36,13 +36,15 @@ type Server struct {
 	exited   chan struct{}
 }
 
+// careless are settings of a server whose machine does not crash: killing it loses nothing.
+func careless() []string { return []string{"fsync=off", "full_page_writes=off"} }
+
 // StartPostgres starts a server that tests may treat badly, in a temporary directory, on
 // a socket and on loopback. As root it is run by an unprivileged user, which PostgreSQL
 // insists on. Without its programs the test is skipped.
 func StartPostgres(t testing.TB) *Server {
 	t.Helper()
-	// What a crash of the machine would lose is no matter here; killing it loses nothing.
-	s, err := NewServer(t.Context(), "fsync=off", "full_page_writes=off")
+	s, err := NewServer(t.Context(), careless()...)
 	if errors.Is(err, ErrNotInstalled) {
 		skiptest.Skip(t, err.Error())
 	}
@@ -65,11 +67,14 @@ func NewServerIn(ctx context.Context, parent string, settings ...string) (*Serve
 	if s.bin == "" {
 		return nil, ErrNotInstalled
 	}
-	return s.begin(ctx, s.initialise)
+	if err := s.begin(ctx, s.initialise); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // begin has the server's files made and starts it, or leaves nothing behind.
-func (s *Server) begin(ctx context.Context, files func() error) (*Server, error) {
+func (s *Server) begin(ctx context.Context, files func() error) error {
 	err := s.place()
 	if err == nil {
 		err = files()
@@ -78,17 +83,17 @@ func (s *Server) begin(ctx context.Context, files func() error) (*Server, error)
 		err = s.Start(ctx)
 	}
 	if err != nil {
-		return nil, errors.Join(err, s.Close())
+		return errors.Join(err, s.Close())
 	}
-	return s, nil
+	return nil
 }
 
 // StartRelease is StartPostgres with the programs in a folder that has them as bin, lib
 // and share. The user that runs them need not be able to reach it.
 func StartRelease(t testing.TB, programs string) *Server {
 	t.Helper()
-	s := &Server{bin: "bin", settings: []string{"fsync=off", "full_page_writes=off"}}
-	s, err := s.begin(t.Context(), func() error {
+	s := &Server{settings: careless()}
+	err := s.begin(t.Context(), func() error {
 		copied := filepath.Join(s.dir, "programs")
 		if err := os.CopyFS(copied, os.DirFS(programs)); err != nil {
 			return err
@@ -113,11 +118,8 @@ func (s *Server) until(t testing.TB) *Server {
 }
 
 // Close ends the server and removes its files.
-func (s *Server) Close() error { return errors.Join(s.Stop(), s.leave()) }
-
-// leave leaves nothing behind of a server that does not run.
-func (s *Server) leave() error {
-	err := os.RemoveAll(s.dir)
+func (s *Server) Close() error {
+	err := errors.Join(s.Stop(), os.RemoveAll(s.dir))
 	if s.release != nil {
 		err = errors.Join(err, s.release())
 	}
