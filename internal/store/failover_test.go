@@ -15,6 +15,16 @@ import (
 	"github.com/m3o/ingress/internal/store/storetest"
 )
 
+// pair starts a server and one that follows it, and returns the first one's URL of a
+// database with the schema, which is on both.
+func pair(t *testing.T) (primary, replica *storetest.Server, url string) {
+	t.Helper()
+	primary = storetest.StartPostgres(t)
+	url = primary.CreateDatabase(t)
+	storetest.OpenURL(t, url)
+	return primary, primary.Replica(t), url
+}
+
 // either is the URL of a database that is on one of two servers, as operators write it.
 func either(t *testing.T, raw string, other *storetest.Server) string {
 	t.Helper()
@@ -28,14 +38,10 @@ func either(t *testing.T, raw string, other *storetest.Server) string {
 // that, of transactions as of changes, to what it does itself. No node may take the one
 // for the other.
 func TestAReplicaThatLacksTheLastChangesTakesOver(t *testing.T) {
-	primary := storetest.StartPostgres(t)
-	u := primary.CreateDatabase(t)
-	storetest.OpenURL(t, u) // the schema
-	replica := primary.Replica(t)
+	primary, replica, u := pair(t)
 	writer, _ := node(t, either(t, u, replica))
 	db, reader := node(t, either(t, u, replica))
-	gaps := make(chan struct{}, 10)
-	db.OnGap(func(context.Context) error { gaps <- struct{}{}; return nil })
+	gaps := gapsOf(db)
 
 	// It has all of the sequences that it will have when it is asked.
 	if err := writer.SetSetting(t.Context(), "before", ""); err != nil {
@@ -66,11 +72,7 @@ func TestAReplicaThatLacksTheLastChangesTakesOver(t *testing.T) {
 		eventually(t, "a write", func() bool { return writer.SetSetting(t.Context(), after[i], "") == nil })
 	}
 	reader.await(t, patience, after...)
-	select {
-	case <-gaps:
-	case <-time.After(patience):
-		t.Error("nobody was told that what is known may be wrong")
-	}
+	awaitGap(t, gaps)
 	settings, err := db.Settings(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -103,10 +105,8 @@ func hasSetting(t *testing.T, server *storetest.Server, raw, name string) bool {
 // An address that leads to a replica for a while, as a name does that is moved late, is not
 // relied on for what has changed, and left as soon as it leads to the primary.
 func TestAReplicaIsNotReliedOnForChanges(t *testing.T) {
-	primary := storetest.StartPostgres(t)
-	u := primary.CreateDatabase(t)
+	primary, replica, u := pair(t)
 	writer := storetest.OpenURL(t, u)
-	replica := primary.Replica(t)
 	way := primary.NewProxy(t)
 	db, reader := node(t, way.Through(t, u))
 	way.Lead(replica)
@@ -138,8 +138,7 @@ func TestAServerThatDoesNotSayWhichItIs(t *testing.T) {
 				"ALTER DATABASE "+nameIn(t, u)+" SET search_path = managed, pg_catalog, public")
 			writer := storetest.OpenURL(t, u)
 			db, reader := node(t, u)
-			gaps := make(chan struct{}, 10)
-			db.OnGap(func(context.Context) error { gaps <- struct{}{}; return nil })
+			gaps := gapsOf(db)
 			if err := writer.SetSetting(t.Context(), "before", ""); err != nil {
 				t.Fatal(err)
 			}
@@ -150,11 +149,7 @@ func TestAServerThatDoesNotSayWhichItIs(t *testing.T) {
 			if err := errors.Join(server.Stop(), server.Start(t.Context())); err != nil {
 				t.Fatal(err)
 			}
-			select {
-			case <-gaps:
-			case <-time.After(patience):
-				t.Error("nobody was told that what is known may be wrong")
-			}
+			awaitGap(t, gaps)
 		})
 	}
 }
@@ -162,10 +157,7 @@ func TestAServerThatDoesNotSayWhichItIs(t *testing.T) {
 // The machine of the primary is gone: nothing refuses connections to it, and nothing ends
 // those that there are. Nodes turn to the replica that takes over, also those that only read.
 func TestAPrimaryThatFallsSilentIsLeft(t *testing.T) {
-	primary := storetest.StartPostgres(t)
-	u := primary.CreateDatabase(t)
-	storetest.OpenURL(t, u) // the schema
-	replica := primary.Replica(t)
+	primary, replica, u := pair(t)
 	db, reader := node(t, either(t, u, replica))
 	if err := db.SetSetting(t.Context(), "before", ""); err != nil {
 		t.Fatal(err)

@@ -1,7 +1,6 @@
 package store_test
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -60,8 +59,7 @@ func TestTheOldestAndTheNewestRelease(t *testing.T) {
 			u := ownedBy(t, "ordinary", server.CreateDatabase(t))
 			one, heardByOne := node(t, u)
 			two, heardByTwo := node(t, u)
-			gaps := make(chan struct{}, 10)
-			two.OnGap(func(context.Context) error { gaps <- struct{}{}; return nil })
+			gaps := gapsOf(two)
 
 			addAtOnce(t, 20, one, two)
 			heardByOne.await(t, patience, "sum")
