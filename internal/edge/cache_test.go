@@ -294,11 +294,11 @@ func TestLookupThatBeganBeforeAnInvalidationIsNotStored(t *testing.T) {
 	get := func() { cache.get(t.Context(), "hello"); done <- struct{}{} }
 	answers <- old
 	go get()
-	waitFor(t, func() bool { return len(answers) == 0 })
+	eventually(t, "the platform is asked", func() bool { return len(answers) == 0 })
 	cache.invalidate("hello")
 	answers <- fresh
 	go get()
-	waitFor(t, func() bool { return len(answers) == 0 })
+	eventually(t, "the platform is asked", func() bool { return len(answers) == 0 })
 	fresh <- "new"
 	<-done
 	old <- "stale"
@@ -331,21 +331,6 @@ func TestNothingOfBeforeIsBelievedOnceAllIsInvalid(t *testing.T) {
 		g.answers <- "new"
 		if value := <-answered; value != "new" {
 			t.Errorf("%s is %q", id, value)
-		}
-	}
-}
-
-// waitFor polls a condition that another goroutine is about to bring about.
-func waitFor(t *testing.T, ok func() bool) {
-	t.Helper()
-	deadline := time.After(patience)
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatal("it did not come about")
 		}
 	}
 }

@@ -176,7 +176,7 @@ func TestImpatientVisitorsAreOnlyInTheLog(t *testing.T) {
 	if _, err := r.client.Do(req); !errors.Is(err, context.Canceled) {
 		t.Fatalf("got %v", err)
 	}
-	waitFor(t, func() bool { return strings.Contains(r.log.String(), `"reason":"client_gone"`) })
+	eventually(t, "the visitor who left is in the log", func() bool { return strings.Contains(r.log.String(), `"reason":"client_gone"`) })
 }
 
 // TestAnswersThatBreakOffHaveAReason looks for the reason in the log, where the
@@ -212,7 +212,7 @@ func TestAnswersThatBreakOffHaveAReason(t *testing.T) {
 		"mute": `"status":499,"bytes":0,.*"reason":"client_gone"`,
 	} {
 		line := regexp.MustCompile(`"host":"` + host + `.app.test".*` + want)
-		waitFor(t, func() bool { return line.MatchString(r.log.String()) })
+		eventually(t, host+" is in the log", func() bool { return line.MatchString(r.log.String()) })
 	}
 }
 
@@ -348,7 +348,7 @@ func TestMetricsCountByRouteAndReason(t *testing.T) {
 	r.links["abc"] = "https://example.com/"
 	r.get("own.test/u/abc")
 	r.get("own.test/u/missing")
-	waitFor(t, func() bool {
+	eventually(t, "the requests are counted", func() bool {
 		families, err := registry.Gather()
 		if err != nil {
 			t.Fatal(err)
@@ -481,9 +481,9 @@ func TestProxiedUpgradesAreCountedAndFreed(t *testing.T) {
 		t.Error(err)
 	}
 	client.CloseNow()
-	waitFor(t, func() bool { return count() == 0 })
+	eventually(t, "nobody is connected", func() bool { return count() == 0 })
 	// The echo's frame, but not the headers.
-	waitFor(t, func() bool { return strings.Contains(r.log.String(), `"status":101,"bytes":3,`) })
+	eventually(t, "the WebSocket is in the log", func() bool { return strings.Contains(r.log.String(), `"status":101,"bytes":3,`) })
 }
 
 // hijacker is a ResponseWriter that is asked for its connection.
