@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/m3o/ingress/internal/porttest"
 )
 
 // Run these by hand: go test ./cmd/ingress -run '^$' -bench 'Wake|IdleApps' -benchtime 20x
@@ -76,12 +78,7 @@ func middle(all []time.Duration) float64 {
 // startAlone starts a program and waits for its first answer.
 func startAlone(t testing.TB, program string) time.Duration {
 	t.Helper()
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := free.Addr().String()
-	_ = free.Close()
+	address := porttest.Closed(t)
 	_, port, _ := net.SplitHostPort(address)
 	cmd := exec.Command(program)
 	cmd.Env = []string{"PORT=" + port}

@@ -3,11 +3,12 @@ package main
 import (
 	"context"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"github.com/m3o/ingress/internal/porttest"
 )
 
 func TestErrorsAreOneSentenceAndAHint(t *testing.T) {
@@ -121,12 +122,7 @@ func TestAFlagWithoutItsValueIsSaidInWords(t *testing.T) {
 }
 
 func TestNobodyListens(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := "http://" + listener.Addr().String()
-	listener.Close()
+	address := "http://" + porttest.Closed(t)
 	for _, args := range [][]string{{"url", "list"}, {"helloworld", "stream"}, {"tenant", "quotas", "acme"}, {"function", "call", "f"}} {
 		got := withKey().run(t, append(args, "--address", address)...)
 		want := "ingress: " + args[0] + " " + args[1] + ": " + address + " refused the connection\nIs it running? Start it with: ingress serve. If it listens elsewhere, say where with --address.\n"

@@ -11,6 +11,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/m3o/ingress/internal/porttest"
 )
 
 // Each limit of the data plane, given as a flag to the real program and reached.
@@ -180,12 +182,7 @@ func TestLimitsOfBackendsOfTheWholeProgram(t *testing.T) {
 		wantReason(t, "a still backend", <-answers, "503", "backend_busy") // those in the queue 3 s later
 	}
 
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	i.mustCall("app/run", fmt.Sprintf(`{"name":"gone","backend":"http://%s"}`, closed.Addr()))
-	closed.Close()
+	i.mustCall("app/run", fmt.Sprintf(`{"name":"gone","backend":"http://%s"}`, porttest.Closed(t)))
 	const gone = "GET / HTTP/1.1\r\nHost: gone.app.localhost\r\nConnection: close\r\n\r\n"
 	i.await("that nobody tries any more", func() bool {
 		answer := i.raw(gone)

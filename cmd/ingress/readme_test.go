@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/m3o/ingress/internal/porttest"
 	"github.com/m3o/ingress/internal/skiptest"
 )
 
@@ -76,7 +77,7 @@ type shell struct {
 
 func newShell(t *testing.T, home string, i *ingress) *shell {
 	s := &shell{t: t, home: home, examples: map[string]string{}}
-	ports := freePorts(t, 2)
+	ports := []string{fmt.Sprint(porttest.Free(t)), fmt.Sprint(porttest.Free(t))}
 	for n, name := range []string{"hello", "greeter"} {
 		path := filepath.Join(t.TempDir(), name)
 		if out, err := exec.Command("go", "build", "-o", path, "../../examples/"+name).CombinedOutput(); err != nil {
@@ -95,21 +96,6 @@ func newShell(t *testing.T, home string, i *ingress) *shell {
 	t.Setenv("INGRESS_ADDRESS", "http://"+i.listen)
 	t.Setenv("XDG_DATA_HOME", home)
 	return s
-}
-
-func freePorts(t *testing.T, n int) []string {
-	t.Helper()
-	var ports []string
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		_, port, _ := net.SplitHostPort(l.Addr().String())
-		ports = append(ports, port)
-	}
-	return ports
 }
 
 func (s *shell) run(step step) {

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -16,6 +15,8 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+
+	"github.com/m3o/ingress/internal/porttest"
 )
 
 // Remote mode: the same program without state in front of somebody else's
@@ -340,18 +341,14 @@ func TestReadinessSaysThatThePlatformIsAway(t *testing.T) {
 }
 
 func TestARefusedConnectionIsAnOutage(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.Close()
-	i := startRemote(t, "http://"+l.Addr().String())
+	closed := porttest.Closed(t)
+	i := startRemote(t, "http://"+closed)
 	a := i.do("GET", "http://xyz.app.localhost/", []string{"Accept", "application/json"}, "")
 	var decoded map[string]any
 	if err := json.Unmarshal([]byte(a.body), &decoded); err != nil || a.status != 503 || decoded["code"] != 503.0 {
 		t.Errorf("%d %s (%v)", a.status, a.body, err)
 	}
-	if strings.Contains(a.body, l.Addr().String()) || strings.Contains(a.body, "connect") && strings.Contains(a.body, "refused") {
+	if strings.Contains(a.body, closed) || strings.Contains(a.body, "connect") && strings.Contains(a.body, "refused") {
 		t.Errorf("the page shows internals: %s", a.body)
 	}
 }

@@ -4,13 +4,13 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -136,7 +136,7 @@ func launch(t testing.TB, tool toolchain, dir, entrypoint string) *process {
 
 func run(t testing.TB, dir string, args []string, env map[string]string) *process {
 	t.Helper()
-	port := freePort(t)
+	port := fmt.Sprint(porttest.Free(t))
 	p := &process{dir: dir, addr: "127.0.0.1:" + port, cmd: exec.Command(args[0], args[1:]...), out: &output{}, done: make(chan struct{})}
 	p.cmd.Dir = dir
 	p.cmd.Env = []string{"PORT=" + port, "PATH=/usr/bin:/bin", "HOME=" + dir, "COLOR=blue"}
@@ -212,11 +212,6 @@ func (p *process) signal(t testing.TB, s syscall.Signal) {
 	if err := p.cmd.Process.Signal(s); err != nil {
 		t.Fatal(err)
 	}
-}
-
-func freePort(t testing.TB) string {
-	t.Helper()
-	return strconv.Itoa(int(porttest.Free(t)))
 }
 
 func eventually(t testing.TB, what string, true func() bool) {

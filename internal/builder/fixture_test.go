@@ -12,7 +12,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -21,6 +20,7 @@ import (
 
 	"github.com/m3o/ingress/internal/confine"
 	"github.com/m3o/ingress/internal/leaktest"
+	"github.com/m3o/ingress/internal/porttest"
 	"github.com/m3o/ingress/internal/skiptest"
 	"github.com/m3o/ingress/internal/workload"
 )
@@ -183,15 +183,11 @@ func (w *world) says(words ...string) {
 // serves starts what was built, asks it for / and returns the answer.
 func (w *world) serves(a workload.Artifact) string {
 	w.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		w.Fatal(err)
-	}
-	addr := l.Addr().(*net.TCPAddr)
-	l.Close()
+	addr := porttest.Closed(w)
+	_, port, _ := net.SplitHostPort(addr)
 	cmd := exec.Command(a.Args[0], a.Args[1:]...)
 	cmd.Dir = filepath.Join(w.req.Code, a.Dir)
-	cmd.Env = environ(a.Env, map[string]string{"PORT": strconv.Itoa(addr.Port), "HOME": w.req.Home, "TMPDIR": w.req.Temp})
+	cmd.Env = environ(a.Env, map[string]string{"PORT": port, "HOME": w.req.Home, "TMPDIR": w.req.Temp})
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -207,7 +203,7 @@ func (w *world) serves(a workload.Artifact) string {
 		syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 		<-ended
 	}()
-	return w.get("http://"+addr.String(), ended, &out)
+	return w.get("http://"+addr, ended, &out)
 }
 
 func (w *world) get(url string, ended <-chan struct{}, out *bytes.Buffer) string {

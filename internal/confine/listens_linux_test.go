@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/m3o/ingress/internal/porttest"
 )
 
 func TestListenersAreReadNoFurtherThanTheyGo(t *testing.T) {
@@ -61,15 +63,7 @@ func TestListeningSocketsAreFound(t *testing.T) {
 			t.Errorf("%s: asked %v, read %v", address, byDiag, byFile)
 		}
 	}
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := uint16(free.Addr().(*net.TCPAddr).Port)
-	if err := free.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if got, err := listening(port); err != nil || len(got) != 0 {
+	if got, err := listening(porttest.Free(t)); err != nil || len(got) != 0 {
 		t.Errorf("on a free port: %v, %v", got, err)
 	}
 }

@@ -3,12 +3,12 @@ package edge
 import (
 	"context"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/m3o/ingress/internal/porttest"
 	"github.com/m3o/ingress/internal/upstream"
 )
 
@@ -114,9 +114,7 @@ func TestExplainTellsHowTheBackendIs(t *testing.T) {
 	for id, address := range map[string]string{"refused": "http://192.0.2.1/", "unclear": "http://192.0.2.2/"} {
 		r.backends[id] = Backend{URL: *urlOf(t, address), Origin: Registered}
 	}
-	gone := httptest.NewServer(http.NotFoundHandler())
-	r.backends["gone"] = Backend{Key: "gone", URL: *urlOf(t, gone.URL), Origin: Remote}
-	gone.Close()
+	r.backends["gone"] = Backend{Key: "gone", URL: *urlOf(t, "http://"+porttest.Closed(t)), Origin: Remote}
 	r.backends["remembered"] = Backend{Key: "app/remembered", Origin: Managed}
 	r.backends["ours"] = Backend{Key: "app/ours", Origin: Managed}
 	explain := func(id string) Explanation { return r.edge.Explain(t.Context(), urlOf(t, "http://"+id+".app.test/")) }
