@@ -163,7 +163,7 @@ func (s *server) makeServices(ctx context.Context, e *embedded, sealer *store.Se
 	if err != nil {
 		return fmt.Errorf("%s: %w", s.secrets.bootstrapFrom, err)
 	}
-	if err := s.makeRegistries(ctx, e, sealer, e.rules); err != nil {
+	if err := s.makeRegistries(ctx, e, sealer); err != nil {
 		return err
 	}
 	e.links = link.New(e.db, link.Options{
@@ -192,9 +192,9 @@ func (s *server) makeServices(ctx context.Context, e *embedded, sealer *store.Se
 }
 
 // makeRegistries makes what keeps apps and functions, and what runs them.
-func (s *server) makeRegistries(ctx context.Context, e *embedded, sealer *store.Sealer, rules *upstream.Rules) error {
+func (s *server) makeRegistries(ctx context.Context, e *embedded, sealer *store.Sealer) error {
 	options := workload.Options{
-		DB: e.db, Sealer: sealer, Rules: rules, Regions: s.config.Regions, Layout: workload.Layout{Data: s.config.DataDir}, Log: s.log,
+		DB: e.db, Sealer: sealer, Rules: e.rules, Regions: s.config.Regions, Layout: workload.Layout{Data: s.config.DataDir}, Log: s.log,
 		AllowLocal: s.config.Running.AllowLocalRepos, MaxUpload: int64(s.config.Running.MaxSourceBytes), SwitchUser: os.Geteuid() == 0, FirstUID: s.config.Running.AppUIDBase,
 	}
 	if e.db.Shared() {
@@ -213,7 +213,7 @@ func (s *server) makeRegistries(ctx context.Context, e *embedded, sealer *store.
 		e.engine, e.languages = elsewhere{registries}, noLanguages{languagesOf{builder.New(builder.Options{})}}
 		return nil
 	}
-	made, err := s.makeEngine(options.Layout, rules, registries)
+	made, err := s.makeEngine(options.Layout, e.rules, registries)
 	if err != nil {
 		return err
 	}
