@@ -64,7 +64,7 @@ func (r *Registry) List(ctx context.Context, caller api.Caller) ([]Workload, err
 // here returns a workload as it is where no sources are taken: what was deployed
 // elsewhere has Stopped, whatever it did last there.
 func (r *Registry) here(w Workload) Workload {
-	if r.noSources != "" && w.ID != "" && w.Managed() {
+	if r.noSources != "" && w.Managed() {
 		w.State, w.Reason = Stopped, r.noSources
 	}
 	return w
