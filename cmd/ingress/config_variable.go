@@ -9,8 +9,8 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// otherVariables are those that are no flags: secrets, what one program tells the one
-// that takes its place, and what it tells the helpers it starts.
+// otherVariables are those that are no flags: secrets, and what one program tells the one
+// that takes its place.
 var otherVariables = []string{
 	bootstrapVariable, "INGRESS_SECRET_KEY", "INGRESS_SMTP_PASSWORD", "INGRESS_DATABASE_PASSWORD", handoverVariable,
 }

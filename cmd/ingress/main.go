@@ -62,9 +62,10 @@ func main() {
 	os.Exit(p.main(os.Args[1:]))
 }
 
-// untilSignal returns a context that ends with the first signal. From then on the next one
-// ends the program as if it had never been caught: not a moment after something has
-// begun that the context was to end, because whoever sees that may send it.
+// untilSignal returns a context that ends with the first signal. The next one ends the
+// program as if it had never been caught. Signals are let go of before the context ends:
+// whoever sees what follows from its end, such as that the program drains, may send the
+// next at once.
 func untilSignal() context.Context {
 	ctx, end := context.WithCancel(context.Background())
 	signals := make(chan os.Signal, 1)
@@ -132,6 +133,7 @@ func (p *program) parser() (*kong.Kong, error) {
 		// The help itself names variables; kong would only name those that are set.
 		kong.ValueFormatter(func(v *kong.Value) string { return v.Help }),
 		kong.PostBuild(hideSettings),
+		// Before the next, which takes from flags the variables that are empty.
 		kong.PostBuild(func(k *kong.Kong) error { p.variables = flagVariables(k.Model.Node); return nil }),
 		ignoreEmptyVariables(os.LookupEnv),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// The ports are below those that systems give to whoever asks for any, and not those
-// of the apps in tests. What was given by the system and is free again it may give to
+// The ports are below those that systems give to whoever asks for any, and below those
+// that apps are given. What was given by the system and is free again it may give to
 // another test, or another package's, before it is used.
 const (
 	first = 10_000
