@@ -85,8 +85,6 @@ func newClient(flags clientFlags, in surroundings) (*client, error) {
 			Token:   key.token,
 			HTTP:    &http.Client{Transport: newTransport(key.localOnly)},
 			Timeout: flags.Timeout,
-			// A tenant's whole list of links; what a route asks for is never large.
-			MaxReply: 512 << 20,
 		},
 		lines: bufio.NewReader(in.Stdin),
 		json:  flags.JSON,

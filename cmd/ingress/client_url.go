@@ -66,6 +66,7 @@ func (urlListCmd) Help() string {
 }
 
 func (cmd *urlListCmd) Run(ctx context.Context, c *client) error {
+	c.platform.MaxReply = 512 << 20 // all links that a tenant may have
 	res := &urlpb.ListResponse{}
 	return c.do(ctx, "url", "List", &urlpb.ListRequest{ShortURL: cmd.ShortURL}, res, func() error {
 		// Without the ids: a short URL ends in its link's, and every command takes it as well.

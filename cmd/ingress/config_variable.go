@@ -15,9 +15,15 @@ var otherVariables = []string{
 	bootstrapVariable, "INGRESS_SECRET_KEY", "INGRESS_SMTP_PASSWORD", "INGRESS_DATABASE_PASSWORD", handoverVariable,
 }
 
-// foreignVariable matches what Kubernetes gives every container of a namespace that has a
-// service named ingress, and what this project's tests go by.
-var foreignVariable = regexp.MustCompile(`^INGRESS_(TEST_.*|([A-Z0-9_]*_)?(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?))$`)
+// serviceVariable matches what Kubernetes gives every container of a namespace that has a
+// service whose name begins with ingress, but for INGRESS_PORT and the like, which are URLs.
+var serviceVariable = regexp.MustCompile(`^INGRESS_([A-Z0-9_]+_)?(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$`)
+
+// isForeign reports whether a variable is Kubernetes', or one that this project's tests go by.
+func isForeign(name, value string) bool {
+	return strings.HasPrefix(name, "INGRESS_TEST_") || serviceVariable.MatchString(name) ||
+		strings.HasSuffix(name, "_PORT") && strings.Contains(value, "://")
+}
 
 // flagVariables are the variables of all flags of a command line.
 func flagVariables(node *kong.Node) map[string]bool {
@@ -46,7 +52,7 @@ func mistakenVariables(flags map[string]bool, environment []string) []mistakenVa
 	var mistaken []mistakenVariable
 	for _, pair := range environment {
 		name, value, _ := strings.Cut(pair, "=")
-		if value == "" || !strings.HasPrefix(name, "INGRESS_") || slices.Contains(known, name) || foreignVariable.MatchString(name) {
+		if value == "" || !strings.HasPrefix(name, "INGRESS_") || slices.Contains(known, name) || isForeign(name, value) {
 			continue
 		}
 		mistaken = append(mistaken, mistakenVariable{name, nearest(name, known)})

@@ -34,6 +34,7 @@ func TestMistakenVariables(t *testing.T) {
 		"INGRESS_PORT_80_TCP=tcp://x":  {},
 		"INGRESS_PORT_80_TCP_ADDR=x":   {},
 		"INGRESS_ADMIN_SERVICE_HOST=x": {},
+		"INGRESS_LISTEN_PORT=8080":     {"INGRESS_LISTEN_PORT", ""},
 	} {
 		got := mistakenVariables(p.variables, []string{"HOME=/", pair})
 		if want.name == "" && len(got) > 0 || want.name != "" && !slices.Equal(got, []mistakenVariable{want}) {

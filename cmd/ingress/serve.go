@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -64,7 +65,7 @@ func (c *serveCmd) Run(p *program) error {
 		return err
 	}
 	for _, v := range mistakenVariables(p.variables, os.Environ()) {
-		log.Warn("a variable is named like a setting, and is none", "variable", v.name, "did_you_mean", v.nearest)
+		log.Warn("a variable is named like a setting, and is none; ingress serve --help lists them", "variable", v.name, "did_you_mean", cmp.Or(v.nearest, "(nothing is like it)"))
 	}
 	inherited, err := inherit(os.LookupEnv)
 	if err != nil {

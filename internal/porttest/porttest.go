@@ -17,16 +17,17 @@ const (
 	count = 10_000
 )
 
-// next has other programs that run at the same time begin elsewhere.
-var next atomic.Uint32
-
-func init() { next.Store(rand.Uint32N(count)) }
+// Other programs that run at the same time begin elsewhere.
+var (
+	start = rand.Uint32N(count)
+	given atomic.Uint32
+)
 
 // Free returns a port of 127.0.0.1 that is free, and another one each time.
 func Free(t testing.TB) uint16 {
 	t.Helper()
 	for range count {
-		port := uint16(first + next.Add(1)%count)
+		port := uint16(first + (start+given.Add(1))%count)
 		l, err := net.Listen("tcp4", fmt.Sprintf("127.0.0.1:%d", port))
 		if err != nil {
 			continue // it is used

@@ -99,17 +99,17 @@ func (samples) each(_ context.Context, s sink) error {
 // Look looks at the change log once, as FollowNodes does all the time, and returns how
 // many rows that reads.
 func (db *DB) Look(ctx context.Context) (rows int, err error) {
-	_, changes, err := db.feed.read(ctx)
+	seen, err := db.feed.read(ctx)
 	if err == nil {
 		err = db.feed.lookOnce()
 	}
-	return len(changes), err
+	return len(seen.changes), err
 }
 
 // Identities returns what the server says when it is asked for itself, and when a snapshot
 // is of one that was started at another time.
 func (db *DB) Identities(ctx context.Context) (own, others string, err error) {
-	self, err := db.identity(ctx, db.feed.last)
+	self, err := db.identity(ctx, db.feed.last.snapshot)
 	if err != nil {
 		return "", "", err
 	}

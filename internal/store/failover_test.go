@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/m3o/ingress/internal/store"
 	"github.com/m3o/ingress/internal/store/storetest"
 )
@@ -326,6 +328,77 @@ func TestAPrimaryThatComesBackAtTheSameAddressIsTold(t *testing.T) {
 	}
 	way.Lead(replica)
 	eventually(t, "the node to be up to date", func() bool { return db.Behind() < 2*time.Second })
+}
+
+// The address is moved to another server while the one of before goes on, and has
+// connections that are in use. None of them is used again.
+func TestConnectionsToTheServerOfBeforeAreGivenUp(t *testing.T) {
+	before, after := storetest.StartPostgres(t), storetest.StartPostgres(t)
+	u := before.CreateDatabase(t)
+	storetest.OpenURL(t, with(t, after.CreateDatabase(t), func(other *url.URL) {
+		if nameIn(t, other.String()) != nameIn(t, u) {
+			t.Fatalf("%s and %s are not of one name", other, u)
+		}
+	}))
+	way := before.NewProxy(t)
+	db, err := store.OpenPostgres(t.Context(), store.PostgresOptions{URL: way.Through(t, u), Patient: true, Log: discard})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	db.FollowNodes()
+	gaps := gapsOf(db)
+	const connections = 8
+	atOnce := func(query string) (answers []string) {
+		var mu sync.Mutex
+		var asking sync.WaitGroup
+		for range connections {
+			asking.Go(func() {
+				var text string
+				if err := db.QueryRowContext(t.Context(), query).Scan(&text); err != nil {
+					t.Error(err)
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				answers = append(answers, text)
+			})
+		}
+		asking.Wait()
+		return answers
+	}
+	back := make(chan struct{})
+	go func() { defer close(back); atOnce("SELECT pg_sleep(6)::text") }()
+	eventually(t, "all to be busy", func() bool { return busyConnections(t, u) == connections })
+	way.Point(after)
+	run(t, u, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'm3o-ingress' AND query NOT LIKE '%pg_sleep%'")
+	awaitGap(t, gaps)
+	<-back
+	for range 3 {
+		for _, port := range atOnce("SELECT current_setting('port') || left(pg_sleep(0.1)::text, 0)") {
+			if want := strings.Split(after.Address(), ":")[1]; port != want {
+				t.Fatalf("the server at port %s was asked, and the address leads to %s", port, want)
+			}
+		}
+	}
+	if len(gaps) > 0 {
+		t.Errorf("it was taken for %d other servers more", len(gaps))
+	}
+}
+
+// busyConnections are those of ingresses that sleep.
+func busyConnections(t *testing.T, u string) (n int) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), u)
+	if err != nil {
+		t.Error(err)
+		return 0
+	}
+	defer conn.Close(context.Background())
+	err = conn.QueryRow(t.Context(), "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'm3o-ingress' AND query LIKE '%pg_sleep(6%'").Scan(&n)
+	if err != nil {
+		t.Error(err)
+	}
+	return n
 }
 
 // lines is a log that is read while it is written.

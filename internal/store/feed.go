@@ -34,7 +34,7 @@ type feed struct {
 	notices chan struct{} // others are to be notified
 
 	mu    sync.Mutex
-	last  snapshot        // of the look before
+	last  sight           // at the look before, without what had changed
 	looks int64           // how many there were
 	known map[int64]int64 // versions that subscribers have heard of and a look can see again, and the look it was at
 	// current is the time of the last look that succeeded, since the DB was opened.
@@ -67,8 +67,14 @@ type snapshot struct {
 	running string
 	started string // when the server that gave it was
 	replica bool   // it only follows another server, and may be behind it
-	newest  entry  // the newest change that was read up to now
-	lost    bool   // the one of the look before is not there any more
+}
+
+// sight is what a look saw.
+type sight struct {
+	snapshot
+	changes []Change // that may be new
+	newest  entry    // of the changes that were read up to now
+	lost    bool     // the newest of the look before is not there any more
 }
 
 // entry is a row of the change log, as it has to be there again.
@@ -93,7 +99,7 @@ func newFeed(ctx context.Context, db *DB, config *pgx.ConnConfig) (*feed, error)
 	err := db.QueryRowContext(ctx, nowSnapshot).Scan(&last.xmax, &last.running, &last.started, &last.replica)
 	var server identity
 	if err == nil {
-		server, err = db.identity(ctx, *last)
+		server, err = db.identity(ctx, last.snapshot)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("database %s: read its change log: %w", db.name, err)
@@ -136,22 +142,23 @@ func (f *feed) close() {
 func (f *feed) look() {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
-	for failed := false; ; {
+	for failures := 0; ; {
 		err := f.lookOnce()
-		// What is at rest may lead to the same server, and be as silent; or may have begun
-		// when sessions were read-only (default_transaction_read_only), and stay so.
-		if refused := f.db.refused.Swap(false); err != nil || refused {
-			f.db.reconnect()
+		if f.ctx.Err() != nil {
+			return
 		}
 		switch {
-		case f.ctx.Err() != nil:
-			return
-		case err != nil && !failed:
-			f.db.log.Error("the database cannot be reached; what is known keeps working", "database", f.db.name, "error", err)
-		case err == nil && failed:
+		case err != nil:
+			if failures++; failures == 1 {
+				f.db.log.Error("the database cannot be reached; what is known keeps working", "database", f.db.name, "error", err)
+			}
+		case failures > 0:
+			failures = 0
 			f.db.log.Info("the database can be reached again", "database", f.db.name)
 		}
-		failed = err != nil
+		if f.db.refused.Swap(false) || leadsElsewhere(err) || isPowerOfTwo(failures) {
+			f.db.reconnect()
+		}
 		select {
 		case <-tick.C:
 		case <-f.wake:
@@ -161,19 +168,30 @@ func (f *feed) look() {
 	}
 }
 
+// leadsElsewhere reports whether a look was at a server that is not to be used, and that
+// answers: it is left as soon as the address leads to another one.
+func leadsElsewhere(err error) bool {
+	return errors.Is(err, errReplica) || errors.Is(err, errLeftBehind)
+}
+
+// isPowerOfTwo is for what is tried again less and less often. Connections to a server that
+// says nothing are given up, since an address may lead to another one; but one that is only
+// slow must not be asked for new ones all the time.
+func isPowerOfTwo(n int) bool { return n > 0 && n&(n-1) == 0 }
+
 // lookOnce publishes what it sees for the first time.
 func (f *feed) lookOnce() error {
 	ctx, cancel := context.WithTimeout(f.ctx, lookLimit)
 	defer cancel()
 	begin := time.Since(f.opened)
-	now, changes, err := f.read(ctx)
+	now, err := f.read(ctx)
 	if err != nil {
 		return err
 	}
 	if now.replica {
 		return errReplica
 	}
-	server, moved, err := f.serverOf(ctx, now)
+	server, moved, err := f.serverOf(ctx, now.snapshot)
 	if err != nil {
 		return err
 	}
@@ -189,7 +207,7 @@ func (f *feed) lookOnce() error {
 		}
 	}
 	f.db.server.Store(&server)
-	f.db.publish(f.advance(now, changes))
+	f.db.publish(f.advance(now))
 	f.current.Store(int64(begin))
 	return nil
 }
@@ -215,9 +233,9 @@ func (f *feed) forget() {
 	clear(f.known)
 }
 
-// read returns the rows that may be new, and the snapshot they are of: a single
-// statement has a single one.
-func (f *feed) read(ctx context.Context) (now snapshot, changes []Change, err error) {
+// read looks: a single statement has a single snapshot.
+func (f *feed) read(ctx context.Context) (now sight, err error) {
+	last := f.last
 	rows, err := f.db.QueryContext(ctx, `
 		WITH now AS MATERIALIZED (`+nowSnapshot+`)
 		SELECT now.xmax, now.running, now.started, now.replica,
@@ -227,40 +245,39 @@ func (f *feed) read(ctx context.Context) (now snapshot, changes []Change, err er
 			SELECT version, xid, at, kind, id FROM changes WHERE xid >= $1
 			UNION ALL SELECT version, xid, at, kind, id FROM changes WHERE xid < $1 AND xid = ANY (string_to_array($2, ',')::bigint[])
 		) AS c ON TRUE ORDER BY c.version`,
-		f.last.xmax-reused, f.last.running, f.last.newest.version, f.last.newest.xid, f.last.newest.at, tooFarBehind.Nanoseconds())
+		last.xmax-reused, last.running, last.newest.version, last.newest.xid, last.newest.at, tooFarBehind.Nanoseconds())
 	if err != nil {
-		return snapshot{}, nil, fmt.Errorf("read the change log: %w", err)
+		return sight{}, fmt.Errorf("read the change log: %w", err)
 	}
 	defer rows.Close()
-	now.newest = f.last.newest
 	for rows.Next() {
 		var version, xid, at sql.NullInt64
 		var kind, id sql.NullString
 		if err := rows.Scan(&now.xmax, &now.running, &now.started, &now.replica, &now.lost, &version, &xid, &at, &kind, &id); err != nil {
-			return snapshot{}, nil, fmt.Errorf("read the change log: %w", err)
+			return sight{}, fmt.Errorf("read the change log: %w", err)
 		}
 		if version.Valid {
-			changes = append(changes, Change{version.Int64, kind.String, id.String})
+			now.changes = append(now.changes, Change{version.Int64, kind.String, id.String})
 			now.newest = entry{version.Int64, xid.Int64, at.Int64}
 		}
 	}
-	if now.lost && len(changes) == 0 {
-		now.newest = entry{}
-	}
 	if err := rows.Err(); err != nil {
-		return snapshot{}, nil, fmt.Errorf("read the change log: %w", err)
+		return sight{}, fmt.Errorf("read the change log: %w", err)
 	}
-	return now, changes, nil
+	if len(now.changes) == 0 && !now.lost {
+		now.newest = last.newest
+	}
+	return now, nil
 }
 
 // advance returns the changes that nobody here has heard of, and remembers those that
 // the next look can see again.
-func (f *feed) advance(now snapshot, changes []Change) []Change {
+func (f *feed) advance(now sight) []Change {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.looks++
 	var fresh []Change
-	for _, c := range changes {
+	for _, c := range now.changes {
 		if _, heard := f.known[c.Version]; !heard {
 			fresh = append(fresh, c)
 		}
@@ -269,6 +286,7 @@ func (f *feed) advance(now snapshot, changes []Change) []Change {
 	// What this look did not see, and was heard of before the one before it, no other
 	// will see.
 	maps.DeleteFunc(f.known, func(_, look int64) bool { return look < f.looks-1 })
+	now.changes = nil
 	f.last = now
 	return fresh
 }

@@ -14,7 +14,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3/database"
 )
 
@@ -45,14 +44,6 @@ var sessionSettings = map[string]string{
 	"idle_in_transaction_session_timeout": "30s",
 }
 
-const (
-	connectTimeout = 5 * time.Second
-	// A connection is replaced now and then, so that nodes find their way to a
-	// server that took another's place.
-	connectionLife = 30 * time.Minute
-	connectionIdle = 5 * time.Minute
-)
-
 // PostgresOptions say how to reach a PostgreSQL server.
 type PostgresOptions struct {
 	// URL is postgres://user@host:port/database, with the parameters of libpq, such as
@@ -69,8 +60,6 @@ type PostgresOptions struct {
 	// Log gets what happens to the connection in the background.
 	Log *slog.Logger
 }
-
-const defaultConnections = 16
 
 // ParsePostgres checks a URL, without secrets in its error.
 func ParsePostgres(raw string) error {
@@ -222,40 +211,7 @@ func (db *DB) notOpened(ctx context.Context, err error) error {
 	return errors.Join(err, db.write.Close())
 }
 
-// connect makes the pool, which connects when it is first used.
-func (o PostgresOptions) connect() (*DB, *pgx.ConnConfig, error) {
-	config, err := o.parse()
-	if err != nil {
-		return nil, nil, err
-	}
-	e := postgresEngine
-	if o.Patient {
-		e.readLimit, e.writeLimit = 0, 0
-	}
-	db := newDB(nil, nil, e, RedactDatabase(o.URL), o.Log)
-	config.ValidateConnect = db.checkIdentity(config.ValidateConnect)
-	pool := stdlib.OpenDB(*config)
-	connections := o.Connections
-	if connections <= 0 {
-		connections = defaultConnections
-	}
-	pool.SetMaxOpenConns(connections)
-	pool.SetMaxIdleConns(connections)
-	pool.SetConnMaxLifetime(connectionLife)
-	pool.SetConnMaxIdleTime(connectionIdle)
-	db.read, db.write = pool, pool
-	return db, config, nil
-}
-
 const takesNoWrites = "it takes no writes, as a replica does not; give the primary's address, or several hosts and target_session_attrs=read-write"
-
-// reconnect closes the connections at rest, so that new ones lead where the address
-// leads now.
-func (db *DB) reconnect() {
-	connections := db.write.Stats().MaxOpenConnections
-	db.write.SetMaxIdleConns(-1)
-	db.write.SetMaxIdleConns(connections)
-}
 
 // checkServer refuses a server that cannot be used, or not written to.
 func (db *DB) checkServer(ctx context.Context, config *pgx.ConnConfig, toWrite bool) error {

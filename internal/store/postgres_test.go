@@ -14,6 +14,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -495,6 +496,7 @@ func TestAServerThatFallsSilentInATransactionIsGivenUp(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			defer proxy.Heal()
+			defer time.AfterFunc(patience, proxy.Heal).Stop() // else a test that fails never ends
 			err := db.Write(t.Context(), func(tx *store.Tx) error {
 				if err := tx.Changed(t.Context(), "setting", "a"); err != nil {
 					return err
@@ -508,6 +510,7 @@ func TestAServerThatFallsSilentInATransactionIsGivenUp(t *testing.T) {
 			}
 		})
 	}
+	defer time.AfterFunc(2*patience, proxy.Heal).Stop()
 	err := db.Read(t.Context(), func(q store.Querier) error {
 		proxy.Stall()
 		var n int

@@ -36,8 +36,9 @@ type DB struct {
 	feed        *feed // of what other nodes change; nil on one machine
 	conflicts   bool  // SimulateConflicts
 	// server is the one that the last look was at; nil before the first, and on one machine.
-	server  atomic.Pointer[identity]
-	refused atomic.Bool // a connection took no writes since the last look
+	server     atomic.Pointer[identity]
+	reconnects atomic.Int64
+	refused    atomic.Bool // a connection took no writes since the last look
 }
 
 // engine is what differs between the two.
@@ -208,7 +209,8 @@ func (db *DB) newTx(ctx context.Context, tx *sql.Tx) *Tx {
 
 // within bounds the wait for one statement.
 func (tx *Tx) within(ctx context.Context) (context.Context, context.CancelFunc) {
-	if tx.until.IsZero() {
+	end, limited := ctx.Deadline()
+	if tx.until.IsZero() || limited && !end.After(tx.until) {
 		return ctx, func() {}
 	}
 	return context.WithDeadline(ctx, tx.until)
