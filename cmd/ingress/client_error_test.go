@@ -18,7 +18,7 @@ func TestErrorsAreOneSentenceAndAHint(t *testing.T) {
 		want   string
 	}{
 		"the API's own": {400, `{"id":"url.create","code":400,"detail":"id already exists","status":"Bad Request"}`,
-			"ingress: url create: id already exists (400 url.create)\n"},
+			"ingress: url create: id already exists (400 url.create)\nChoose another, or let it lead somewhere else with: ingress url update ID URL\n"},
 		"a bad key": {401, `{"id":"v1","code":401,"detail":"Unauthorized","status":"Unauthorized"}`,
 			"ingress: url create: Unauthorized (401 v1)\nThe key is not one of ADDRESS. Set M3O_API_TOKEN to one that is; make one with: ingress key create --scope '*'\n"},
 		"a missing scope": {403, `{"id":"v1.blocked","code":403,"detail":"Request blocked. Insufficient privileges","status":"Forbidden"}`,
