@@ -54,6 +54,7 @@ type Handler struct {
 	patience  time.Duration
 	maxFrame  int64
 	sockets   *sockets
+	outage    outage
 }
 
 // NewHandler returns an error when a service's table does not match its
@@ -246,6 +247,14 @@ func (h *Handler) log(c call, failed *Error) {
 	if c.endpoint != nil {
 		name = c.endpoint.name
 	}
-	h.logger.Log(context.Background(), level, "call failed", "method", name,
-		"tenant", c.caller.Tenant, "key", c.caller.KeyID, "id", failed.ID, "status", failed.Code, "cause", failed.Cause)
+	attrs := []any{"method", name, "tenant", c.caller.Tenant, "key", c.caller.KeyID, "id", failed.ID, "status", failed.Code, "cause", failed.Cause}
+	if failed.Code == http.StatusServiceUnavailable && level == slog.LevelError {
+		switch omitted, logged := h.outage.admit(failed.Detail, time.Now()); {
+		case !logged:
+			level = slog.LevelDebug
+		case omitted > 0: // failures of this kind that were logged for debugging alone
+			attrs = append(attrs, "omitted", omitted)
+		}
+	}
+	h.logger.Log(context.Background(), level, "call failed", attrs...)
 }
