@@ -150,11 +150,11 @@ func (f *feed) look() {
 		switch {
 		case err != nil:
 			if failures++; failures == 1 {
-				f.db.log.Error("the database cannot be reached; what is known keeps working", "database", f.db.name, "error", err)
+				f.db.log.Error(headline(err)+"; what is known keeps working", "database", f.db.name, "error", err)
 			}
 		case failures > 0:
 			failures = 0
-			f.db.log.Info("the database can be reached again", "database", f.db.name)
+			f.db.log.Info("the database can be relied on again", "database", f.db.name)
 		}
 		if f.db.refused.Swap(false) || leadsElsewhere(err) || isPowerOfTwo(failures) {
 			f.db.reconnect()
@@ -166,6 +166,14 @@ func (f *feed) look() {
 			return
 		}
 	}
+}
+
+// headline says in a word what keeps us from the change log.
+func headline(err error) string {
+	if down, ok := errors.AsType[*UnavailableError](err); ok && !down.Unsure {
+		return down.Detail
+	}
+	return "the database cannot be relied on"
 }
 
 // leadsElsewhere reports whether a look was at a server that is not to be used, and that
