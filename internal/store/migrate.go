@@ -100,6 +100,8 @@ const (
 	// schemaPoll is how often it is looked whether that is done.
 	schemaWait = 10 * time.Minute
 	schemaPoll = 100 * time.Millisecond
+	// schemaPatience is how many of these pass before the wait is said.
+	schemaPatience = 10
 )
 
 // migrateServer migrates while no other node does. A large table takes as long as it
@@ -126,7 +128,7 @@ func (db *DB) migrateServer(ctx context.Context, config *pgx.ConnConfig) (err er
 func (db *DB) lockSchema(ctx context.Context, conn *sql.Conn) error {
 	tick := time.NewTicker(schemaPoll)
 	defer tick.Stop()
-	for said := false; ; said = true {
+	for tries := 0; ; tries++ {
 		var got bool
 		if err := conn.QueryRowContext(ctx, "SELECT pg_try_advisory_lock($1)", int64(lockMigrations)).Scan(&got); err != nil {
 			return fmt.Errorf("database %s: lock its schema: %w", db.name, classify(err))
@@ -134,7 +136,7 @@ func (db *DB) lockSchema(ctx context.Context, conn *sql.Conn) error {
 		if got {
 			return nil
 		}
-		if !said {
+		if tries == schemaPatience { // those that start at once only look
 			db.log.Info("another node brings the schema up to date; waiting for it", "database", db.name)
 		}
 		select {
