@@ -263,7 +263,7 @@ func TestAnEndThatWasAskedForIsNoFailure(t *testing.T) {
 	}
 	res.Body.Close()
 	i.stop()
-	if _, stderr := i.output(); !strings.Contains(stderr, `"draining"`) || strings.Contains(stderr, `"level":"ERROR"`) {
+	if _, stderr := i.output(); !strings.Contains(stderr, `"draining; `) || strings.Contains(stderr, `"level":"ERROR"`) {
 		t.Errorf("the log of an end that was asked for:\n%s", stderr)
 	}
 }

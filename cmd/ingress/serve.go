@@ -324,7 +324,11 @@ func (s *server) awaitBalancers(failed <-chan error) error {
 // by end, which is Shutdown or Retire of the front.
 func (s *server) drain(end func(context.Context) error) error {
 	s.ready.Store(false)
-	s.log.Info("draining", "timeout", s.config.Limits.ShutdownTimeout.String())
+	doing := "draining"
+	if s.program.ctx.Err() != nil { // because of a signal, and not to give way to another
+		doing += "; a second signal ends the program at once"
+	}
+	s.log.Info(doing, "timeout", s.config.Limits.ShutdownTimeout.String())
 	ctx, cancel := context.WithTimeout(context.Background(), s.config.Limits.ShutdownTimeout)
 	defer cancel()
 	platform := make(chan error, 1)
