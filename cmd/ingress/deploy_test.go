@@ -18,6 +18,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"github.com/m3o/ingress/internal/skiptest"
+	"github.com/m3o/ingress/internal/store/storetest"
 )
 
 // Every variable of ours that the files under deploy/ set is one.
@@ -162,4 +163,65 @@ func TestNodesEndBehindABalancer(t *testing.T) {
 	}
 	close(stop)
 	visitors.Wait()
+}
+
+// A node that is cut off from the database serves visitors, and is sent no calls as long
+// as another one can answer them.
+func TestABalancerSendsCallsToWhoReachesTheDatabase(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	ways := []*storetest.Proxy{c.server.NewProxy(t), c.server.NewProxy(t)}
+	nodes := make([]*ingress, len(ways))
+	for i, way := range ways {
+		env := []string{"INGRESS_DATABASE=" + way.Through(t, c.url), "INGRESS_SECRET_KEY=" + clusterSecret}
+		nodes[i] = startIngressIn(t, shortTempDir(t), env, "--trusted-proxies", "127.0.0.0/8")
+	}
+	nodes[0].mustCall("app/Run", fmt.Sprintf(`{"name":"hello","backend":%q}`, named(t, "hello")))
+	for _, n := range nodes {
+		n.awaitStatus("http://hello.app.localhost/", http.StatusOK)
+	}
+	front := &ingress{t: t, listen: haproxy(t, nodes), exited: make(chan error, 1)}
+	list := func(path string) answer {
+		return front.do(http.MethodGet, path, []string{"Authorization", "Bearer " + bootstrapKey}, "")
+	}
+	allOf := func(path string) func() bool {
+		return func() bool {
+			for range 10 {
+				if list(path).status != http.StatusOK {
+					return false
+				}
+			}
+			return true
+		}
+	}
+	cutOff := func(i int) {
+		ways[i].Cut()
+		nodes[i].await("the node to be degraded", func() bool { return strings.Contains(nodes[i].adminGet("/readyz"), "degraded") })
+	}
+
+	cutOff(0)
+	if a := nodes[0].do(http.MethodGet, "http://localhost/v1/url/List", []string{"Authorization", "Bearer " + bootstrapKey}, ""); a.status != http.StatusServiceUnavailable {
+		t.Errorf("a call of the node itself: %d %s", a.status, a.body)
+	}
+	for _, path := range []string{"http://localhost/v1/url/List", "http://localhost/api/url/List"} {
+		front.await("calls that are answered", allOf(path))
+	}
+	served := nodes[0].figure(`ingress_requests_total{class="2xx",reason="",route="app"}`)
+	front.await("a visitor whom the node serves", func() bool {
+		if a := front.get("http://hello.app.localhost/"); a.body != "hello" {
+			t.Fatalf("a visitor: %d %s", a.status, a.body)
+		}
+		return nodes[0].figure(`ingress_requests_total{class="2xx",reason="",route="app"}`) > served
+	})
+
+	cutOff(1)
+	front.await("an ingress to say why", func() bool {
+		a := list("http://localhost/v1/url/List")
+		return a.status == http.StatusServiceUnavailable && strings.Contains(a.body, "the database cannot be reached")
+	})
+
+	for _, way := range ways {
+		way.Heal()
+	}
+	front.await("calls that are answered again", allOf("http://localhost/v1/url/List"))
 }
