@@ -75,7 +75,7 @@ func (s *Service) createRandom(ctx context.Context, l *link, quota int64) error 
 
 // pageLinks is how many links are read and sent at a time: a tenant may have a
 // hundred thousand with 8 KiB each, and ask for them often.
-const pageLinks = 500
+const pageLinks = 100
 
 // list returns the caller's links, or the one given, with their hits, including
 // those not written yet.
