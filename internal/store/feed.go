@@ -36,6 +36,7 @@ type feed struct {
 	mu    sync.Mutex
 	last  sight           // at the look before, without what had changed
 	looks int64           // how many there were
+	gap   bool            // changes may have been missed, and not everybody has been told
 	known map[int64]int64 // versions that subscribers have heard of and a look can see again, and the look it was at
 	// current is the time of the last look that succeeded, since the DB was opened.
 	current atomic.Int64
@@ -142,6 +143,7 @@ func (f *feed) close() {
 func (f *feed) look() {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
+	var said error // what of it is not to be used, since it was relied on
 	for failures := 0; ; {
 		err := f.lookOnce()
 		if f.ctx.Err() != nil {
@@ -149,14 +151,16 @@ func (f *feed) look() {
 		}
 		switch {
 		case err != nil:
-			if failures++; failures == 1 {
+			failures++
+			if other := leadsElsewhere(err); failures == 1 || other != nil && other != said { // it may be up only now
+				said = other
 				f.db.log.Error(headline(err)+"; what is known keeps working", "database", f.db.name, "error", err)
 			}
 		case failures > 0:
-			failures = 0
+			failures, said = 0, nil
 			f.db.log.Info("the database can be relied on again", "database", f.db.name)
 		}
-		if f.db.refused.Swap(false) || leadsElsewhere(err) || isPowerOfTwo(failures) {
+		if f.db.refused.Swap(false) || leadsElsewhere(err) != nil || isPowerOfTwo(failures) {
 			f.db.reconnect()
 		}
 		select {
@@ -170,16 +174,21 @@ func (f *feed) look() {
 
 // headline says in a word what keeps us from the change log.
 func headline(err error) string {
-	if down, ok := errors.AsType[*UnavailableError](err); ok && !down.Unsure {
+	if down, ok := errors.AsType[*UnavailableError](err); ok && !down.Unsure && leadsElsewhere(err) == nil {
 		return down.Detail
 	}
 	return "the database cannot be relied on"
 }
 
-// leadsElsewhere reports whether a look was at a server that is not to be used, and that
-// answers: it is left as soon as the address leads to another one.
-func leadsElsewhere(err error) bool {
-	return errors.Is(err, errReplica) || errors.Is(err, errLeftBehind)
+// leadsElsewhere returns why a look was at a server that is not to be used, and that
+// answers, or nil: it is left as soon as the address leads to another one.
+func leadsElsewhere(err error) error {
+	for _, reason := range []error{errReplica, errLeftBehind, errSeveral} {
+		if errors.Is(err, reason) {
+			return reason
+		}
+	}
+	return nil
 }
 
 // isPowerOfTwo is for what is tried again less and less often. Connections to a server that
@@ -203,7 +212,10 @@ func (f *feed) lookOnce() error {
 	if err != nil {
 		return err
 	}
-	if moved || now.lost || f.db.Behind() > tooFarBehind || now.xmax < f.last.xmax-reused {
+	// Before the connections are given up: those that take their place are compared with it.
+	f.db.server.Store(&server)
+	f.gap = f.gap || moved || now.lost || f.db.Behind() > tooFarBehind || now.xmax < f.last.xmax-reused
+	if f.gap {
 		// Rows may have been pruned, or this is another server, which may lack some and
 		// whose transactions and versions have numbers of their own. One that crashed
 		// without having waited for its disk (synchronous_commit) is much the same.
@@ -213,8 +225,8 @@ func (f *feed) lookOnce() error {
 		if err := f.db.crossGap(ctx); err != nil {
 			return err
 		}
+		f.gap = false
 	}
-	f.db.server.Store(&server)
 	f.db.publish(f.advance(now))
 	f.current.Store(int64(begin))
 	return nil

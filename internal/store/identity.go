@@ -27,13 +27,17 @@ func (i identity) behind(other identity) bool {
 const ownIdentity = `
 	SELECT system_identifier::text, left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) FROM pg_control_system()`
 
+// errSeveral says that connections of the pool lead to more than one server, as they do for
+// a moment when an address is moved while the server of before goes on.
+var errSeveral = errors.New("some connections lead to one server and some to another")
+
 // identity is that of the server that gave a snapshot, or zero where that one does not tell
-// this user, or cannot be asked: some connections may lead to another server.
+// this user. It fails when another server answers, which cannot speak for that one.
 func (db *DB) identity(ctx context.Context, of snapshot) (server identity, err error) {
 	err = db.QueryRowContext(ctx, ownIdentity+" WHERE extract(epoch FROM pg_postmaster_start_time())::text = $1", of.started).
 		Scan(&server.system, &server.timeline)
 	if IsNoRows(err) {
-		return identity{}, nil
+		return identity{}, errSeveral
 	}
 	if _, refused := errors.AsType[*pgconn.PgError](err); refused && unavailable(err) == "" {
 		return identity{}, nil
@@ -59,7 +63,7 @@ func (db *DB) checkIdentity(next pgconn.ValidateConnectFunc) pgconn.ValidateConn
 			return nil
 		}
 		results, err := conn.Exec(ctx, ownIdentity).ReadAll()
-		if _, refused := errors.AsType[*pgconn.PgError](err); refused {
+		if _, refused := errors.AsType[*pgconn.PgError](err); refused && unavailable(err) == "" {
 			return nil
 		}
 		if err != nil {
