@@ -374,6 +374,7 @@ func (f *feed) listen() {
 func (f *feed) listenOnce() (err error) {
 	ctx, cancel := context.WithTimeout(f.ctx, connectTimeout)
 	defer cancel()
+	begun := f.db.reconnects.Load()
 	conn, err := pgx.ConnectConfig(ctx, f.config)
 	if err != nil {
 		return err
@@ -390,6 +391,9 @@ func (f *feed) listenOnce() (err error) {
 	for {
 		if err := f.await(conn); err != nil {
 			return err
+		}
+		if f.db.reconnects.Load() != begun {
+			return errors.New("it may lead to another server than new ones do")
 		}
 	}
 }
