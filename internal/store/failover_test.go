@@ -334,6 +334,29 @@ func TestAPrimaryThatComesBackAtTheSameAddressIsTold(t *testing.T) {
 	eventually(t, "the node to be up to date", func() bool { return db.Behind() < 2*time.Second })
 }
 
+// With target_session_attrs=prefer-standby a primary is what is left when no standby is there.
+func TestAPrimaryThatComesBackIsNotUsedWhereStandbysArePreferred(t *testing.T) {
+	primary, replica, u := pair(t)
+	way := primary.NewProxy(t)
+	db, _ := node(t, with(t, way.Through(t, u), func(u *url.URL) { u.RawQuery += "&target_session_attrs=prefer-standby" }))
+	gaps := gapsOf(db)
+	if err := replica.Promote(); err != nil {
+		t.Fatal(err)
+	}
+	way.Lead(replica)
+	awaitGap(t, gaps)
+	eventually(t, "a write", func() bool { return db.SetSetting(t.Context(), "after", "") == nil })
+	way.Lead(primary)
+	var err error
+	eventually(t, "the primary of before to be refused", func() bool {
+		err = db.SetSetting(t.Context(), "lost", "")
+		return err == nil || strings.Contains(err.Error(), "another one has taken")
+	})
+	if err == nil {
+		t.Error("it was written to")
+	}
+}
+
 // The primary of before comes back just when nodes read anew what they know, and the
 // address leads to it again: not one of the connections that are made meanwhile is to it.
 func TestAPrimaryThatComesBackInAGapIsNotUsed(t *testing.T) {

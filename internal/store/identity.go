@@ -53,18 +53,21 @@ var errLeftBehind = errors.New("it is a server whose place another one has taken
 // through to a server whose place another has taken, so that pgx tries the next host.
 func (db *DB) checkIdentity(next pgconn.ValidateConnectFunc) pgconn.ValidateConnectFunc {
 	return func(ctx context.Context, conn *pgconn.PgConn) error {
+		var answer error
 		if next != nil {
-			if err := next(ctx, conn); err != nil {
-				return err
-			}
+			answer = next(ctx, conn)
+		}
+		// Who is not preferred is taken all the same when nobody else is there, unasked.
+		if _, fallback := errors.AsType[*pgconn.NotPreferredError](answer); answer != nil && !fallback {
+			return answer
 		}
 		present := db.server.Load()
 		if present == nil || !present.known() {
-			return nil
+			return answer
 		}
 		results, err := conn.Exec(ctx, ownIdentity).ReadAll()
 		if _, refused := errors.AsType[*pgconn.PgError](err); refused && unavailable(err) == "" {
-			return nil
+			return answer
 		}
 		if err != nil {
 			return err
@@ -76,6 +79,6 @@ func (db *DB) checkIdentity(next pgconn.ValidateConnectFunc) pgconn.ValidateConn
 		if (identity{string(row[0]), string(row[1])}).behind(*present) {
 			return errLeftBehind
 		}
-		return nil
+		return answer
 	}
 }
