@@ -20,10 +20,14 @@ func (s *Server) Pause() error { return s.signalAll(syscall.SIGSTOP) }
 // Resume ends a Pause.
 func (s *Server) Resume() error { return s.signalAll(syscall.SIGCONT) }
 
-// signalAll signals the server and the processes it has made for connections.
+// signalAll signals the server, which makes no more processes then, and those that it has
+// made for connections.
 func (s *Server) signalAll(sig syscall.Signal) error {
-	pids := []int{s.cmd.Process.Pid}
-	lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pids[0])) // the pattern is right
+	server := s.cmd.Process.Pid
+	if err := syscall.Kill(server, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
+		return err
+	}
+	lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", server)) // the pattern is right
 	for _, list := range lists {
 		text, err := os.ReadFile(list)
 		if err != nil {
@@ -34,12 +38,9 @@ func (s *Server) signalAll(sig syscall.Signal) error {
 			if err != nil {
 				return err
 			}
-			pids = append(pids, pid)
-		}
-	}
-	for _, pid := range pids {
-		if err := syscall.Kill(pid, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
-			return err
+			if err := syscall.Kill(pid, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
+				return err
+			}
 		}
 	}
 	return nil
