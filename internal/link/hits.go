@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-
-	"github.com/m3o/ingress/internal/store"
 )
 
 // maxPending is for how many links hits are counted in memory. They are written
@@ -85,6 +83,7 @@ func (h *hits) forget(id string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.pending, id)
+	delete(h.unsure, id) // or they would be those of the next link with the id
 }
 
 func (h *hits) snapshot() map[string]int64 {
@@ -140,17 +139,16 @@ func (s *Service) flushBatch(ctx context.Context, ids []string) error {
 }
 
 // settle writes the batch that is on its way: for the first time, or again when it is
-// not known whether it has arrived. moving is held.
+// not known whether it has arrived. A try that certainly failed says nothing of one
+// before it, so that the batch keeps its receipt until one succeeds. moving is held.
 func (h *hits) settle(ctx context.Context, links repository) error {
 	if len(h.unsure) == 0 {
 		return nil
 	}
-	err := links.addHits(ctx, h.receipt, h.unsure)
-	if err == nil {
-		h.written(h.unsure)
+	if err := links.addHits(ctx, h.receipt, h.unsure); err != nil {
+		return err
 	}
-	if !store.IsUnsure(err) {
-		h.unsure = nil
-	}
-	return err
+	h.written(h.unsure)
+	h.unsure = nil
+	return nil
 }

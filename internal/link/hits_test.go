@@ -142,6 +142,63 @@ func TestAFlushWithoutAnAnswerCountsOnce(t *testing.T) {
 	}
 }
 
+// The connection that takes the answer along is often the first sign of an outage. The
+// tries that fail while it lasts say nothing of the one before them.
+func TestAFlushWithoutAnAnswerBeforeAnOutageCountsOnce(t *testing.T) {
+	server := storetest.StartPostgres(t)
+	proxy := server.NewProxy(t)
+	w := newService(storetest.OpenURL(t, proxy.Through(t, server.CreateDatabase(t))), newWorld(t).clock)
+	mustCreate(t, w, "alice", "a")
+	for _, lose := range []func(){proxy.LoseCommit, proxy.LoseAnswer} {
+		w.Hit("a")
+		lose()
+		if err := w.Flush(t.Context()); !store.IsUnsure(err) {
+			t.Fatalf("the flush: %v", err)
+		}
+		proxy.Cut()
+		for range 2 {
+			w.Hit("a")
+			if err := w.Flush(t.Context()); err == nil || store.IsUnsure(err) {
+				t.Fatalf("the flush without a database: %v", err)
+			}
+		}
+		proxy.Heal()
+		if err := w.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := hitsOf(t, w, "alice", "a"); n != 6 {
+		t.Errorf("%d hits, want 6", n)
+	}
+	if left := w.hits.snapshot(); len(left) != 0 {
+		t.Errorf("left in memory: %v", left)
+	}
+}
+
+// Hits that could not be written are not those of another link that gets the id.
+func TestHitsOfADeletedLinkAreNotThoseOfTheNext(t *testing.T) {
+	w := newWorld(t)
+	mustCreate(t, w.Service, "alice", "a")
+	mustCreate(t, w.Service, "alice", "b")
+	w.Hit("a")
+	if err := w.Flush(ended(t)); err == nil {
+		t.Fatal("a flush that cannot write succeeds")
+	}
+	if _, err := w.delete(t.Context(), owner("alice"), &urlpb.DeleteRequest{Id: "a"}); err != nil {
+		t.Fatal(err)
+	}
+	mustCreate(t, w.Service, "alice", "a")
+	w.Hit("b")
+	if err := w.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for id, want := range map[string]int64{"a": 0, "b": 1} {
+		if n := hitsOf(t, w.Service, "alice", id); n != want {
+			t.Errorf("%d hits of %s, want %d", n, id, want)
+		}
+	}
+}
+
 func TestRunWritesHitsWhenItEnds(t *testing.T) {
 	w := newWorld(t)
 	mustCreate(t, w.Service, "alice", "a")
