@@ -22,6 +22,7 @@ func (s *Service) Authenticate(ctx context.Context, secret string) (api.Caller, 
 		if err != nil {
 			return api.Caller{}, err
 		}
+		e = nil // what was believed is not so any more when there is no such key
 		if caller != nil {
 			e = &entry{caller: *caller}
 		}

@@ -55,6 +55,7 @@ func (c *cache) put(h hash, e *entry, generation uint64) {
 		return
 	}
 	if e == nil {
+		c.dropHash(h)
 		c.putUnknown(h)
 		return
 	}
@@ -81,6 +82,14 @@ func (c *cache) dropOne() {
 		delete(c.known, h)
 		delete(c.byID, e.caller.KeyID)
 		return
+	}
+}
+
+// dropHash drops the key with this hash, should it be known.
+func (c *cache) dropHash(h hash) {
+	if e, ok := c.known[h]; ok {
+		delete(c.known, h)
+		delete(c.byID, e.caller.KeyID)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/m3o/ingress/internal/api"
 	"github.com/m3o/ingress/internal/store"
 	"github.com/m3o/ingress/internal/store/storetest"
+	apipb "github.com/m3o/ingress/proto/api"
 )
 
 // nodes are services on one database, with a time that only the test moves.
@@ -359,5 +360,29 @@ func BenchmarkExchange(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// A node that has not seen for too long what others change asks for a key anew. When it is
+// told that there is none, what it knew before does not count.
+func TestAKeyRevokedElsewhereEndsWhenItIsAskedForAnew(t *testing.T) {
+	url := storetest.StartPostgres(t).CreateDatabase(t)
+	there := New(storetest.OpenURL(t, url), Options{})
+	here := New(storetest.OpenURL(t, url), Options{MaxStale: time.Nanosecond}) // it follows nobody, so all it knows is stale
+	res, err := there.createTenant(t.Context(), api.Caller{}, &apipb.CreateRequest{Name: "alice"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	caller, err := here.Authenticate(t.Context(), res.GetApiKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := there.revoke(t.Context(), caller, &apipb.RevokeRequest{Id: caller.KeyID}); err != nil {
+		t.Fatal(err)
+	}
+	_, err = here.Authenticate(t.Context(), res.GetApiKey())
+	unauthorizedIs(t, err)
+	if e, _, _ := here.cache.get(hashOf(res.GetApiKey())); e != nil {
+		t.Error("the key is still known")
 	}
 }
