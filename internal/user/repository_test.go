@@ -32,6 +32,7 @@ func testRepository(t *testing.T, open func(testing.TB) *store.DB) {
 		"attempts are counted at once":    attemptsAreCountedAtOnce,
 		"sessions are bounded":            sessionsAreBounded,
 		"no session without an account":   noSessionWithoutAnAccount,
+		"no session with an old password": noSessionWithAFormerPassword,
 		"verifying keeps the first date":  verifyingKeepsTheFirstDate,
 		"expired rows go, others stay":    expiredRowsGo,
 		"a renewed hash loses to a new":   aRenewedHashLosesToANewPassword,
@@ -227,7 +228,7 @@ func sessionsAreBounded(t *testing.T, r repository) {
 			id: fmt.Sprint(a.id, "-", i), tenant: a.tenant, account: a.id,
 			created: start.Add(time.Duration(i)), expires: start.Add(time.Hour),
 		}
-		if err := r.openSession(t.Context(), s); err != nil {
+		if err := r.openSession(t.Context(), s, a.password); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -245,9 +246,24 @@ func sessionsAreBounded(t *testing.T, r repository) {
 
 func noSessionWithoutAnAccount(t *testing.T, r repository) {
 	mustCreate(t, r, someone("bob", "1"))
-	err := r.openSession(t.Context(), session{id: "s", tenant: "alice", account: "1", created: start, expires: start.Add(time.Hour)})
+	err := r.openSession(t.Context(), session{id: "s", tenant: "alice", account: "1", created: start, expires: start.Add(time.Hour)}, someone("bob", "1").password)
 	if !errors.Is(err, errNotFound) {
 		t.Errorf("got %v", err)
+	}
+}
+
+func noSessionWithAFormerPassword(t *testing.T, r repository) {
+	a := mustCreate(t, r, someone("alice", "1"))
+	opened := race(t, errNotFound, func(i int) error {
+		if i == 0 {
+			return r.changePassword(t.Context(), a, "new hash", start)
+		}
+		s := session{id: fmt.Sprint(i), tenant: "alice", account: "1", created: start, expires: start.Add(time.Hour)}
+		return r.openSession(t.Context(), s, a.password)
+	})
+	var sessions int
+	if err := r.db.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM sessions").Scan(&sessions); err != nil || sessions != 0 {
+		t.Errorf("of %d sessions %d are left, %v", opened-1, sessions, err)
 	}
 }
 
@@ -282,8 +298,8 @@ func expiredRowsGo(t *testing.T, r repository) {
 	hour := start.Add(time.Hour)
 	err := errors.Join(
 		addExpiredTokens(t, r, early, 2*store.PruneBatch+1),
-		r.openSession(ctx, session{id: "old", tenant: "alice", account: "early", created: start, expires: start}),
-		r.openSession(ctx, session{id: "new", tenant: "alice", account: "early", created: start, expires: hour}),
+		r.openSession(ctx, session{id: "old", tenant: "alice", account: "early", created: start, expires: start}, early.password),
+		r.openSession(ctx, session{id: "new", tenant: "alice", account: "early", created: start, expires: hour}, early.password),
 		r.addVerification(ctx, "old", verification{tenant: "alice", expires: start, forget: start}),
 		r.addVerification(ctx, "new", verification{tenant: "alice", expires: start, forget: hour}),
 		r.addLoginToken(ctx, late, "new", start, hour),

@@ -16,21 +16,33 @@ func (s *Service) Login(ctx context.Context, caller api.Caller, req *userpb.Logi
 	if strings.TrimSpace(req.Username) == "" && strings.TrimSpace(req.Email) == "" {
 		return nil, api.BadRequest("user.login", "missing username or email")
 	}
-	a, err := s.accountByName(ctx, caller.Tenant, req.Username, req.Email)
-	if err != nil && !errors.Is(err, errNotFound) {
-		return nil, err
+	opened, err := s.login(ctx, caller.Tenant, req)
+	if errors.Is(err, errNotFound) { // changed meanwhile, or only hashed anew by another login
+		opened, err = s.login(ctx, caller.Tenant, req)
 	}
-	if _, err := s.guess(ctx, "user.login", a, caller.Tenant, loginName(req), req.Password); err != nil {
-		return nil, err
+	if errors.Is(err, errNotFound) {
+		return nil, wrongPassword("user.login")
 	}
-	opened := s.newSession(a.tenant)
-	opened.account = a.id
-	if err := s.repo.openSession(ctx, opened); errors.Is(err, errNotFound) {
-		return nil, wrongPassword("user.login") // deleted meanwhile
-	} else if err != nil {
+	if err != nil {
 		return nil, err
 	}
 	return &userpb.LoginResponse{Session: opened.message()}, nil
+}
+
+// login returns errNotFound when the password was right, and the account has gone or has
+// another hash now.
+func (s *Service) login(ctx context.Context, tenant string, req *userpb.LoginRequest) (session, error) {
+	a, err := s.accountByName(ctx, tenant, req.Username, req.Email)
+	if err != nil && !errors.Is(err, errNotFound) {
+		return session{}, err
+	}
+	hash, err := s.guess(ctx, "user.login", a, tenant, loginName(req), req.Password)
+	if err != nil {
+		return session{}, err
+	}
+	opened := s.newSession(a.tenant)
+	opened.account = a.id
+	return opened, s.repo.openSession(ctx, opened, hash)
 }
 
 // loginName is what wrong passwords are counted for: the name in the request,

@@ -47,9 +47,20 @@ func hashSecret(secret string) string {
 }
 
 // openSession stores a session for an account, or returns errNotFound when the
-// account has gone.
-func (r repository) openSession(ctx context.Context, s session) error {
-	err := r.db.Write(ctx, func(tx *store.Tx) error { return r.insertSession(ctx, tx, s) })
+// account has gone or its password is no longer the one with this hash: the change has
+// ended the sessions that there were, and this one would outlast it.
+func (r repository) openSession(ctx context.Context, s session, password string) error {
+	err := r.db.Write(ctx, func(tx *store.Tx) error {
+		var now string
+		err := tx.QueryRowContext(ctx, "SELECT password FROM accounts WHERE tenant = $1 AND id = $2", s.tenant, s.account).Scan(&now)
+		if store.IsNoRows(err) || err == nil && now != password {
+			return errNotFound
+		}
+		if err != nil {
+			return err
+		}
+		return r.insertSession(ctx, tx, s)
+	})
 	if err != nil {
 		return wrapUnlessNotFound("open a session", err)
 	}
