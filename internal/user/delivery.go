@@ -31,11 +31,11 @@ func (s *Service) deliver(ctx context.Context, id, tenant string, l letter, prep
 		return err
 	}
 	a, err := s.repo.accountByEmail(ctx, tenant, l.message.To)
-	if errors.Is(err, errNotFound) {
-		return nil
-	}
 	if err == nil {
 		err = s.send(ctx, id, a, prepare)
+	}
+	if errors.Is(err, errNotFound) { // from the beginning, or meanwhile
+		return nil
 	}
 	if err != nil {
 		s.mailPerAddress.giveBack(key)

@@ -105,8 +105,8 @@ func (s *Service) resetErrand(ctx context.Context, a account, l letter, life tim
 }
 
 // ResetPassword sets a new password, given the mailed code, and ends all access
-// that was opened before. A code works once and survives five wrong guesses; a
-// wrong code and an unknown address get the same answer.
+// that was opened before. A code works once and is void after five wrong
+// guesses; a wrong code and an unknown address get the same answer.
 func (s *Service) ResetPassword(ctx context.Context, caller api.Caller, req *userpb.ResetPasswordRequest) (*userpb.ResetPasswordResponse, error) {
 	email, err := checkReset(req)
 	if err != nil {

@@ -33,6 +33,7 @@ func testRepository(t *testing.T, open func(testing.TB) *store.DB) {
 		"sessions are bounded":            sessionsAreBounded,
 		"no session without an account":   noSessionWithoutAnAccount,
 		"no session with an old password": noSessionWithAFormerPassword,
+		"a former address gets nothing":   aFormerAddressGetsNothing,
 		"verifying keeps the first date":  verifyingKeepsTheFirstDate,
 		"expired rows go, others stay":    expiredRowsGo,
 		"a renewed hash loses to a new":   aRenewedHashLosesToANewPassword,
@@ -264,6 +265,30 @@ func noSessionWithAFormerPassword(t *testing.T, r repository) {
 	var sessions int
 	if err := r.db.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM sessions").Scan(&sessions); err != nil || sessions != 0 {
 		t.Errorf("of %d sessions %d are left, %v", opened-1, sessions, err)
+	}
+}
+
+// What is stored for a mail to an address that was changed just before would let the owner
+// of that mailbox in.
+func aFormerAddressGetsNothing(t *testing.T, r repository) {
+	a := mustCreate(t, r, someone("alice", "1"))
+	now := "new@example.com"
+	if err := r.updateAccount(t.Context(), "alice", "1", accountChange{email: &now}, start); err != nil {
+		t.Fatal(err)
+	}
+	hour := start.Add(time.Hour)
+	if err := r.addLoginToken(t.Context(), a, "token", hour, hour); !errors.Is(err, errNotFound) {
+		t.Errorf("a magic link: %v", err)
+	}
+	if err := r.setResetCode(t.Context(), a, "code hash", hour); !errors.Is(err, errNotFound) {
+		t.Errorf("a reset code: %v", err)
+	}
+	_, err := r.redeemLoginToken(t.Context(), "token", session{id: "s", tenant: "alice", created: start, expires: hour})
+	if !errors.Is(err, errNotFound) {
+		t.Errorf("the token: %v", err)
+	}
+	if _, err := r.claimAttempt(t.Context(), a, start); !errors.Is(err, errNotFound) {
+		t.Errorf("the code: %v", err)
 	}
 }
 

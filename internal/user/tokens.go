@@ -19,7 +19,7 @@ type verification struct {
 	forget           time.Time
 }
 
-// maxAttempts is how many wrong codes a reset code survives.
+// maxAttempts is how often a reset code may be tried.
 const maxAttempts = 5
 
 func (r repository) addVerification(ctx context.Context, token string, v verification) error {
@@ -77,11 +77,30 @@ func (r repository) markVerified(ctx context.Context, v verification, now time.T
 	return wrapUnlessNotFound("mark an address as verified", err)
 }
 
-// addLoginToken stores the token of a magic link.
+// addLoginToken stores the token of a magic link, or returns errNotFound when the
+// account is gone or has another address now.
 func (r repository) addLoginToken(ctx context.Context, a account, token string, expires, forget time.Time) error {
-	return r.exec(ctx, "store a login token", `
+	return r.addMailed(ctx, "store a login token", a, `
 		INSERT INTO login_tokens (hash, tenant, account, expires, forget) VALUES ($1, $2, $3, $4, $5)`,
 		hashSecret(token), a.tenant, a.id, expires.UnixNano(), forget.UnixNano())
+}
+
+// addMailed runs a statement that stores what is mailed to the account's address, unless
+// that is no longer the account's: the change has voided what was mailed before.
+func (r repository) addMailed(ctx context.Context, what string, a account, query string, args ...any) error {
+	err := r.db.Write(ctx, func(tx *store.Tx) error {
+		var address string
+		err := tx.QueryRowContext(ctx, "SELECT email FROM accounts WHERE tenant = $1 AND id = $2", a.tenant, a.id).Scan(&address)
+		if store.IsNoRows(err) || err == nil && address != a.email {
+			return errNotFound
+		}
+		if err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, query, args...)
+		return err
+	})
+	return wrapUnlessNotFound(what, err)
 }
 
 // dropLoginToken voids a token whose mail was not sent.
@@ -124,9 +143,10 @@ func (r repository) redeemLoginToken(ctx context.Context, token string, s sessio
 	return s, nil
 }
 
-// setResetCode stores the hash of a reset code in place of an earlier one.
+// setResetCode stores the hash of a reset code in place of an earlier one, or returns
+// errNotFound when the account is gone or has another address now.
 func (r repository) setResetCode(ctx context.Context, a account, hash string, expires time.Time) error {
-	return r.exec(ctx, "store a reset code", `
+	return r.addMailed(ctx, "store a reset code", a, `
 		INSERT INTO reset_codes (tenant, account, code, attempts, expires) VALUES ($1, $2, $3, 0, $4)
 		ON CONFLICT (tenant, account) DO UPDATE
 		SET code = excluded.code, attempts = 0, expires = excluded.expires`,
