@@ -34,6 +34,7 @@ func testRepository(t *testing.T, open func(testing.TB) *store.DB) {
 		"no session without an account":   noSessionWithoutAnAccount,
 		"no session with an old password": noSessionWithAFormerPassword,
 		"a former address gets nothing":   aFormerAddressGetsNothing,
+		"a new session is not to go":      aNewSessionIsNotTheOneToGo,
 		"verifying keeps the first date":  verifyingKeepsTheFirstDate,
 		"expired rows go, others stay":    expiredRowsGo,
 		"a renewed hash loses to a new":   aRenewedHashLosesToANewPassword,
@@ -240,6 +241,27 @@ func sessionsAreBounded(t *testing.T, r repository) {
 	for id, live := range map[string]bool{"1-0": false, "1-1": false, "1-2": true, fmt.Sprint("1-", maxSessions+1): true, "2-0": true} {
 		_, _, err := r.readSession(t.Context(), "alice", id, start)
 		if live != (err == nil) {
+			t.Errorf("session %s: %v", id, err)
+		}
+	}
+}
+
+// Clocks of nodes differ: to one that is behind, its own sessions are the oldest.
+func aNewSessionIsNotTheOneToGo(t *testing.T, r repository) {
+	a := mustCreate(t, r, someone("alice", "1"))
+	open := func(id string, created time.Time) {
+		t.Helper()
+		s := session{id: id, tenant: a.tenant, account: a.id, created: created, expires: start.Add(time.Hour)}
+		if err := r.openSession(t.Context(), s, a.password); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range maxSessions {
+		open(fmt.Sprint(i), start.Add(time.Duration(i)))
+	}
+	open("late", start.Add(-time.Minute))
+	for id, live := range map[string]bool{"late": true, "0": false, "1": true} {
+		if _, _, err := r.readSession(t.Context(), "alice", id, start); live != (err == nil) {
 			t.Errorf("session %s: %v", id, err)
 		}
 	}

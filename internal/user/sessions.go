@@ -76,11 +76,12 @@ func (r repository) insertSession(ctx context.Context, tx *store.Tx, s session) 
 	if err := oneRow(result, err); err != nil {
 		return err
 	}
+	// The new one stays whatever its time: another node's clock may be ahead.
 	result, err = tx.ExecContext(ctx, `
-		DELETE FROM sessions WHERE tenant = $1 AND account = $2 AND hash NOT IN (
-			SELECT hash FROM sessions WHERE tenant = $1 AND account = $2
-			ORDER BY created DESC, hash LIMIT $3)`,
-		s.tenant, s.account, maxSessions)
+		DELETE FROM sessions WHERE tenant = $1 AND account = $2 AND hash <> $3 AND hash NOT IN (
+			SELECT hash FROM sessions WHERE tenant = $1 AND account = $2 AND hash <> $3
+			ORDER BY created DESC, hash LIMIT $4)`,
+		s.tenant, s.account, hashSecret(s.id), maxSessions-1)
 	if err != nil {
 		return err
 	}
