@@ -38,6 +38,7 @@ func testRepository(t *testing.T, open func(*testing.T) *store.DB) {
 		"one of many revokers revokes":            oneRevokerRevokes,
 		"a caller is what was stored":             callerIsWhatWasStored,
 		"keys belong to their tenants":            keysBelongToTenants,
+		"ids that cannot be":                      idsThatCannotBe,
 		"last seen only grows":                    lastSeenGrows,
 		"a refused revocation changes nothing":    refusedRevocation,
 		"changes are announced, failures are not": keyChangesAreAnnounced,
@@ -59,6 +60,17 @@ func (r repository) mustTenant(t *testing.T, name string) key {
 }
 
 func anyScopes([]string) error { return nil }
+
+// PostgreSQL does not even look for a text with a NUL in it.
+func idsThatCannotBe(t *testing.T, r repository) {
+	const id = "a\x00b"
+	if found, err := r.revoke(t.Context(), "alice", id, start, anyScopes); found || err != nil {
+		t.Errorf("revoke: %t, %v", found, err)
+	}
+	if _, err := tenantID(t.Context(), r.db, id); !errors.Is(err, errUnknownTenant) {
+		t.Errorf("a tenant: %v", err)
+	}
+}
 
 func oneTenantGetsTheName(t *testing.T, r repository) {
 	var won atomic.Int64

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/m3o/ingress/internal/api"
@@ -74,6 +75,9 @@ func (r repository) createTenant(ctx context.Context, t tenant, first key, h has
 // errUnknownTenant. Ids contain a "_" and names do not, so they are never
 // confused.
 func tenantID(ctx context.Context, q store.Querier, idOrName string) (string, error) {
+	if isNoName(idOrName) {
+		return "", errUnknownTenant
+	}
 	var id string
 	err := q.QueryRowContext(ctx, "SELECT id FROM tenants WHERE id = $1 OR name = $1", idOrName).Scan(&id)
 	if store.IsNoRows(err) {
@@ -84,6 +88,10 @@ func tenantID(ctx context.Context, q store.Querier, idOrName string) (string, er
 	}
 	return id, nil
 }
+
+// isNoName reports whether an id or a name, as callers send them, is one that nothing can
+// have and PostgreSQL refuses to look for: its texts hold no NUL.
+func isNoName(idOrName string) bool { return strings.Contains(idOrName, "\x00") }
 
 // tenants returns all tenants, oldest first.
 func (r repository) tenants(ctx context.Context) ([]tenant, error) {

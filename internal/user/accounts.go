@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	"github.com/m3o/ingress/internal/store"
@@ -76,8 +77,15 @@ func (r repository) taken(ctx context.Context, a account) error {
 }
 
 func (r repository) accountByID(ctx context.Context, tenant, id string) (account, error) {
+	if isNoID(id) {
+		return account{}, errNotFound
+	}
 	return r.findAccount(ctx, tenant, "id", id)
 }
+
+// isNoID reports whether an id, as callers send them, is one that no account can have and
+// PostgreSQL refuses to look for: its texts hold no NUL.
+func isNoID(id string) bool { return strings.Contains(id, "\x00") }
 
 func (r repository) accountByEmail(ctx context.Context, tenant, email string) (account, error) {
 	return r.findAccount(ctx, tenant, "email", email)
@@ -170,6 +178,9 @@ type accountChange struct {
 // A new address is unverified, and what was mailed to the old one no longer
 // logs in or resets anything.
 func (r repository) updateAccount(ctx context.Context, tenant, id string, change accountChange, now time.Time) error {
+	if isNoID(id) {
+		return errNotFound
+	}
 	var wanted account
 	err := r.db.Write(ctx, func(tx *store.Tx) error {
 		row := tx.QueryRowContext(ctx, "SELECT "+accountColumns+" FROM accounts WHERE tenant = $1 AND id = $2", tenant, id)
@@ -255,6 +266,9 @@ func (r repository) takenByOther(ctx context.Context, a account) error {
 // removing one that is not there succeeds. Of its verification links only where
 // they lead is kept, with nothing that says whose they were.
 func (r repository) deleteAccount(ctx context.Context, tenant, id string) error {
+	if isNoID(id) {
+		return nil
+	}
 	err := r.db.Write(ctx, func(tx *store.Tx) error {
 		if _, err := tx.ExecContext(ctx, "UPDATE verifications SET account = '', email = '' WHERE tenant = $1 AND account = $2", tenant, id); err != nil {
 			return err

@@ -38,6 +38,7 @@ func testRepository(t *testing.T, open func(testing.TB) *store.DB) {
 		"verifying keeps the first date":  verifyingKeepsTheFirstDate,
 		"expired rows go, others stay":    expiredRowsGo,
 		"a renewed hash loses to a new":   aRenewedHashLosesToANewPassword,
+		"ids that cannot be":              idsThatCannotBe,
 		"everything comes back as it was": everythingComesBack,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, repository{open(t)}) })
@@ -397,6 +398,20 @@ func aRenewedHashLosesToANewPassword(t *testing.T, r repository) {
 	}
 	if now, err := r.accountByID(t.Context(), "alice", "1"); err != nil || now.password != "new password" {
 		t.Errorf("the password is %q, %v", now.password, err)
+	}
+}
+
+// PostgreSQL does not even look for a text with a NUL in it.
+func idsThatCannotBe(t *testing.T, r repository) {
+	const id = "a\x00b"
+	if _, err := r.accountByID(t.Context(), "alice", id); !errors.Is(err, errNotFound) {
+		t.Errorf("read: %v", err)
+	}
+	if err := r.updateAccount(t.Context(), "alice", id, accountChange{}, start); !errors.Is(err, errNotFound) {
+		t.Errorf("update: %v", err)
+	}
+	if err := errors.Join(r.deleteAccount(t.Context(), "alice", id), r.endSessions(t.Context(), "alice", id)); err != nil {
+		t.Errorf("delete, end sessions: %v", err)
 	}
 }
 

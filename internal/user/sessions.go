@@ -129,6 +129,9 @@ func (r repository) endSession(ctx context.Context, tenant, id string) error {
 
 // endSessions ends every session of an account.
 func (r repository) endSessions(ctx context.Context, tenant, account string) error {
+	if isNoID(account) {
+		return nil
+	}
 	err := r.db.Write(ctx, func(tx *store.Tx) error {
 		if _, err := tx.ExecContext(ctx, "DELETE FROM sessions WHERE tenant = $1 AND account = $2", tenant, account); err != nil {
 			return err
