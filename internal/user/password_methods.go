@@ -116,10 +116,13 @@ func (s *Service) ResetPassword(ctx context.Context, caller api.Caller, req *use
 		return nil, api.TooManyRequests("user.resetpassword", wait, "too many wrong codes; try again later")
 	}
 	a, code, err := s.checkCode(ctx, caller.Tenant, email, req.Code)
+	if errors.Is(err, errNotFound) {
+		return nil, invalidCode()
+	}
+	s.guessesPerCaller.giveBack(caller.Tenant) // a code that was not judged is no guess
 	if err != nil {
 		return nil, err
 	}
-	s.guessesPerCaller.giveBack(caller.Tenant)
 	hash, err := s.hasher.hash(ctx, caller.Tenant, req.NewPassword)
 	if err != nil {
 		return nil, err
@@ -151,7 +154,8 @@ func checkReset(req *userpb.ResetPasswordRequest) (email string, err error) {
 }
 
 // checkCode returns the account and the stored hash of its code when the code
-// given is that one. Without an account or a live code it does the same work.
+// given is that one, or errNotFound. Without an account or a live code it does the same
+// work.
 func (s *Service) checkCode(ctx context.Context, tenant, email, code string) (account, string, error) {
 	a, err := s.repo.accountByEmail(ctx, tenant, email)
 	if err != nil && !errors.Is(err, errNotFound) {
@@ -166,7 +170,7 @@ func (s *Service) checkCode(ctx context.Context, tenant, email, code string) (ac
 		return account{}, "", err
 	}
 	if !ok {
-		return account{}, "", invalidCode()
+		return account{}, "", errNotFound
 	}
 	return a, hash, nil
 }

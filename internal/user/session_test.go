@@ -140,6 +140,26 @@ func TestGuessesOfOneTenantAreLimitedAltogether(t *testing.T) {
 	p.login(t, apitest.Bob, password)
 }
 
+// While the database cannot be asked nothing is guessed, whatever is asked for.
+func TestWhatIsNotJudgedIsNoGuess(t *testing.T) {
+	p := newPlatform(t, func(c *user.Config) {
+		c.GuessesPerCaller = user.Rate{Burst: 1, Every: time.Minute}
+	})
+	if err := p.db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		for _, call := range [][2]string{
+			{"ResetPassword", newPassword("00000000")},
+			{"Login", object("username", "anna", "password", password)},
+		} {
+			if res := p.call(t, apitest.Alice, call[0], call[1]); res.Status < 500 {
+				t.Errorf("%s: got %d %s", call[0], res.Status, res.Body)
+			}
+		}
+	}
+}
+
 func TestManyGuessesAtOnceAreNoWayAround(t *testing.T) {
 	p := newPlatform(t, func(c *user.Config) {
 		c.GuessesPerAccount = user.Rate{Burst: 5, Every: time.Minute}
