@@ -83,9 +83,10 @@ func (r repository) accountByID(ctx context.Context, tenant, id string) (account
 	return r.findAccount(ctx, tenant, "id", id)
 }
 
-// isNoID reports whether an id, as callers send them, is one that no account can have and
-// PostgreSQL refuses to look for: its texts hold no NUL.
-func isNoID(id string) bool { return strings.Contains(id, "\x00") }
+// isNoID reports whether an id, as callers send them, is one that no account can have.
+// PostgreSQL refuses to look for a NUL, and a change is announced by its id, which every
+// node reads again and again.
+func isNoID(id string) bool { return len(id) > maxIDBytes || strings.Contains(id, "\x00") }
 
 func (r repository) accountByEmail(ctx context.Context, tenant, email string) (account, error) {
 	return r.findAccount(ctx, tenant, "email", email)
