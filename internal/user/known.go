@@ -9,8 +9,12 @@ import (
 	"github.com/m3o/ingress/internal/store"
 )
 
-// maxKnownSessions bounds the memory of known.
-const maxKnownSessions = 10_000
+// maxKnownSessions and maxKnownBytes bound the memory of known: a profile of 64 KiB takes
+// more than a mebibyte when it consists of many small values.
+const (
+	maxKnownSessions = 10_000
+	maxKnownBytes    = 32 << 20
+)
 
 // changeAccount is the kind of the changes by which nodes tell each other that what
 // they know of an account's sessions is not so any more.
@@ -20,6 +24,17 @@ const changeAccount = "account"
 type knownSession struct {
 	session session
 	account account
+	size    int // bytes, once it is remembered
+}
+
+// bytes is about how much memory it takes.
+func (s knownSession) bytes() int {
+	const session, value = 1 << 10, 64 // without the texts of a profile
+	n := session
+	for name, text := range s.account.profile {
+		n += value + len(name) + len(text)
+	}
+	return n
 }
 
 // known remembers the sessions that were read lately, for the time in which the
@@ -30,6 +45,7 @@ type known struct {
 	mu         sync.Mutex
 	generation uint64
 	sessions   map[string]knownSession // by tenant and hash
+	bytes      int                     // of all sessions
 }
 
 func (k *known) begin() (generation uint64) {
@@ -45,20 +61,29 @@ func (k *known) put(tenant, hash string, s knownSession, generation uint64) {
 	if generation != k.generation {
 		return
 	}
+	k.drop(tenant + "/" + hash)
 	if s.session.account == "" {
-		delete(k.sessions, tenant+"/"+hash)
 		return
 	}
 	if k.sessions == nil {
 		k.sessions = map[string]knownSession{}
 	}
-	if len(k.sessions) >= maxKnownSessions {
-		for any := range k.sessions { // which, is no matter: one in use is back soon
-			delete(k.sessions, any)
+	s.size = s.bytes()
+	for any := range k.sessions { // which, is no matter: one in use is back soon
+		if len(k.sessions) < maxKnownSessions && k.bytes+s.size <= maxKnownBytes {
 			break
 		}
+		k.drop(any)
 	}
 	k.sessions[tenant+"/"+hash] = s
+	k.bytes += s.size
+}
+
+func (k *known) drop(key string) {
+	if s, ok := k.sessions[key]; ok {
+		k.bytes -= s.size
+		delete(k.sessions, key)
+	}
 }
 
 func (k *known) get(tenant, hash string) (s knownSession, ok bool) {
@@ -75,7 +100,7 @@ func (k *known) forget(account string) {
 	k.generation++
 	for key, s := range k.sessions {
 		if account == "" || accountKey(s.session.tenant, s.session.account) == account {
-			delete(k.sessions, key)
+			k.drop(key)
 		}
 	}
 }
@@ -122,7 +147,7 @@ func (s *Service) session(ctx context.Context, tenant, id string) (session, acco
 	var away *store.UnavailableError
 	switch {
 	case err == nil:
-		s.known.put(tenant, hash, knownSession{found, a}, generation)
+		s.known.put(tenant, hash, knownSession{session: found, account: a}, generation)
 	case errors.Is(err, errNotFound):
 		s.known.put(tenant, hash, knownSession{}, generation)
 	case errors.As(err, &away):

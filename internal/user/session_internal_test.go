@@ -2,6 +2,7 @@ package user
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"runtime"
@@ -64,5 +65,40 @@ func TestALoginSucceedsWhileTheHashIsRenewed(t *testing.T) {
 	})
 	if err != nil {
 		t.Error(err)
+	}
+}
+
+// What is remembered for an outage is bounded, whatever tenants keep with their accounts.
+func TestKnownSessionsAreBounded(t *testing.T) {
+	opened := session{tenant: "alice", account: "anna"}
+	small, large := someone("alice", "anna"), someone("alice", "anna")
+	for i := range maxProfileBytes / 3 {
+		large.profile[fmt.Sprintf("%03x", i)] = ""
+	}
+	var k known
+	for i := range maxKnownSessions + 10 {
+		k.put("alice", fmt.Sprint(i), knownSession{session: opened, account: small}, k.begin())
+	}
+	if n := len(k.sessions); n != maxKnownSessions {
+		t.Errorf("%d sessions are known", n)
+	}
+	for i := range 100 {
+		for range 2 { // in place of the first, and not besides
+			k.put("alice", fmt.Sprint("large", i), knownSession{session: opened, account: large}, k.begin())
+		}
+	}
+	bytes := 0
+	for _, s := range k.sessions {
+		bytes += s.bytes()
+	}
+	if bytes > maxKnownBytes || bytes != k.bytes {
+		t.Errorf("they take %d bytes, and %d were counted", bytes, k.bytes)
+	}
+	if _, ok := k.get("alice", "large99"); !ok {
+		t.Error("the latest is not known")
+	}
+	k.forget(accountKey("alice", "anna"))
+	if len(k.sessions) != 0 || k.bytes != 0 {
+		t.Errorf("afterwards %d sessions are known, of %d bytes", len(k.sessions), k.bytes)
 	}
 }
