@@ -105,7 +105,8 @@ func (s *Service) list(ctx context.Context, caller api.Caller, req *apipb.ListRe
 	return res, nil
 }
 
-// revoke ends a key. When it returns, no node of this process accepts it.
+// revoke ends a key. When it returns, this process accepts it no more; other nodes follow
+// when they hear of it.
 func (s *Service) revoke(ctx context.Context, caller api.Caller, req *apipb.RevokeRequest) (*apipb.RevokeResponse, error) {
 	const id = "keys.revoke"
 	if req.GetId() == "" {

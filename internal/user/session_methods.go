@@ -105,8 +105,8 @@ func wrongPassword(id string) error {
 	return api.Unauthorized(id, "wrong username, email or password")
 }
 
-// renew hashes the password at today's cost and returns the hash now stored. The
-// login does not depend on it.
+// renew hashes the password at today's cost and returns the hash now stored, unless
+// another login has renewed it meanwhile. The login does not depend on it.
 func (s *Service) renew(ctx context.Context, a account, password string) string {
 	hash, err := s.hasher.hash(ctx, a.tenant, password)
 	if err == nil {
