@@ -39,10 +39,14 @@ func (l relocation) apply(h http.Header) {
 // of the backend that no visitor can reach, stay as they are.
 func (l relocation) address(ref string) string {
 	if strings.HasPrefix(ref, "/") && !strings.HasPrefix(ref, "//") {
-		if rest, ok := l.belowBase(ref); ok && l.base != "" {
-			return rest
+		rest, ok := l.belowBase(ref)
+		switch {
+		case !ok || l.base == "":
+			return ref
+		case namesHost(rest):
+			return l.origin + rest // what was a path must not become another host
 		}
-		return ref
+		return rest
 	}
 	authority, rest, ok := l.cutScheme(ref)
 	if !ok || normalHost(l.scheme, authority) != l.host {
@@ -53,6 +57,12 @@ func (l relocation) address(ref string) string {
 		return ref
 	}
 	return l.origin + rest
+}
+
+// namesHost reports whether a browser would take what follows the base path for a
+// host: it reads a backslash as a slash and drops tabs.
+func namesHost(path string) bool {
+	return len(path) > 1 && (path[1] == '/' || path[1] == '\\' || path[1] == '\t')
 }
 
 // cutScheme splits an absolute or scheme-relative reference with the backend's

@@ -30,6 +30,10 @@ func TestAddressesOfTheBackendBecomeTheVisitors(t *testing.T) {
 		{"http://b.example/base", "http://b.example/base?q", us + "/?q"},
 		{"http://b.example/base", "/base/x", "/x"},
 		{"http://b.example/base", "/base", "/"},
+		// A path with an empty segment is no host, and does not become one.
+		{"http://b.example/base", "/base//evil.example/", us + "//evil.example/"},
+		{"http://b.example/base", "/base/\\evil.example/", us + "/\\evil.example/"},
+		{"http://b.example/base", "/base/\t/evil.example/", us + "/\t/evil.example/"},
 		// Elsewhere, or out of a visitor's reach: as it came.
 		{"http://b.example", "http://b.example.org/x", "http://b.example.org/x"},
 		{"http://b.example", "http://evilb.example/x", "http://evilb.example/x"},
