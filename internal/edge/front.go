@@ -29,6 +29,9 @@ type frontConn struct {
 	mu      sync.Mutex
 	until   time.Time // the deadline of writes that is set
 	ours    bool      // by us, and not by a handler
+	// rest is how long what is left of a request may take when it has been answered;
+	// 0 while nothing is awaited but what somebody wants.
+	rest time.Duration
 }
 
 // piece is how much must be taken within the limit on stalled writes. It is
@@ -126,6 +129,41 @@ func (c *frontConn) SetWriteDeadline(t time.Time) error {
 	}
 	c.until, c.ours = t, false
 	return c.Conn.SetWriteDeadline(t)
+}
+
+// awaitRest bounds how long the rest of a request that has been answered may take to
+// come. The server reads some of it before it closes the connection or looks for
+// another request, however long that takes.
+func (c *frontConn) awaitRest(wait time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.rest = wait
+	_ = c.Conn.SetReadDeadline(time.Now().Add(wait)) // a connection that has none fails by itself
+}
+
+// awaitRestUnlessBounded does so if nobody else has.
+func (c *frontConn) awaitRestUnlessBounded(wait time.Duration) {
+	c.mu.Lock()
+	bounded := c.rest > 0
+	c.mu.Unlock()
+	if !bounded {
+		c.awaitRest(wait)
+	}
+}
+
+// SetReadDeadline keeps the bound on the rest of a request. net/http takes every
+// deadline away when it interrupts a read that outlives the handler, and only then
+// reads the rest. The deadline that it sets for the next request ends the bound.
+func (c *frontConn) SetReadDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch now := time.Now(); {
+	case t.IsZero() && c.rest > 0:
+		t = now.Add(c.rest)
+	case t.After(now):
+		c.rest = 0
+	}
+	return c.Conn.SetReadDeadline(t)
 }
 
 // SetDeadline sets both.

@@ -21,7 +21,12 @@ func linger(w *response, r *http.Request, body io.Reader) {
 		return
 	}
 	control := http.NewResponseController(w)
-	if control.Flush() != nil || control.SetReadDeadline(time.Now().Add(lingerTime)) != nil {
+	if control.Flush() != nil {
+		return
+	}
+	if w.front != nil {
+		w.front.awaitRest(lingerTime)
+	} else if control.SetReadDeadline(time.Now().Add(lingerTime)) != nil {
 		return
 	}
 	_, _ = io.CopyN(io.Discard, body, lingerBytes) // whatever ends it, the answer is out

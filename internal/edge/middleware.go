@@ -61,6 +61,9 @@ func (e *Edge) logged(next http.Handler) http.Handler {
 		e.metrics.inFlight.Inc()
 		defer func() {
 			res.ended()
+			if res.front != nil && res.hijacked == nil && r.ContentLength != 0 {
+				res.front.awaitRestUnlessBounded(e.config.Limits.ReadHeader)
+			}
 			e.metrics.inFlight.Dec()
 			rec := recordOf(r)
 			if res.status == 0 && rec.reason == ReasonClientGone {

@@ -2,16 +2,19 @@ package edge
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/m3o/ingress/internal/porttest"
+	"github.com/m3o/ingress/internal/upstream"
 )
 
 // TestAnAnswerBeforeTheEndOfTheBodyIsTheLast has a backend answer while the
@@ -150,4 +153,78 @@ func TestAnAnswerBeforeTheEndOfTheBodyKeepsHTTP2(t *testing.T) {
 			t.Errorf("%d: the connection was used before: %t", i, reused)
 		}
 	}
+}
+
+// The server reads some of what a visitor has still to send when the answer is out. A
+// visitor who never sends it must not hold the connection for ever: it counts as
+// being served, so that nobody may have its place, and a shutdown waits for it.
+func TestABodyThatNeverComesDoesNotHoldTheConnection(t *testing.T) {
+	hasty := rawBackend(t, func(c net.Conn, in *bufio.Reader) {
+		if r, err := http.ReadRequest(in); err == nil {
+			_, _ = io.ReadFull(r.Body, make([]byte, 2))
+			fmt.Fprint(c, "HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno")
+			_, _ = io.Copy(io.Discard, in)
+		}
+	})
+	broken := rawBackend(t, func(c net.Conn, in *bufio.Reader) {
+		if r, err := http.ReadRequest(in); err == nil {
+			_, _ = io.ReadFull(r.Body, make([]byte, 2))
+			fmt.Fprint(c, "nonsense\r\n\r\n")
+		}
+	})
+	r := newRig(t, nil, func(c *Config) {
+		c.Transport = newTransport(t, upstream.Options{Engine: upstream.EngineOwn})
+		c.Limits.ReadHeader = time.Second // which the rest gets as well
+		c.Secure = &Secure{Covers: func(host string) bool { return host == "own.test" }}
+	})
+	r.backends["hasty"] = preserving(t, "http://"+hasty)
+	r.backends["broken"] = preserving(t, "http://"+broken)
+	for _, c := range []struct {
+		host   string
+		status int
+	}{{"hasty.app.test", 403}, {"broken.app.test", 502}, {"own.test", 308}} {
+		conn := dial(t, r.addr)
+		if err := conn.SetDeadline(time.Now().Add(patience / 3)); err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(conn, "POST / HTTP/1.1\r\nHost: %s\r\nContent-Length: 100000\r\n\r\nab", c.host)
+		in := bufio.NewReader(conn)
+		res, err := http.ReadResponse(in, nil)
+		if err != nil {
+			t.Fatalf("%s: %v", c.host, err)
+		}
+		if _, err := io.ReadAll(res.Body); err != nil || res.StatusCode != c.status {
+			t.Errorf("%s: got %d, %v", c.host, res.StatusCode, err)
+		}
+		if _, err := in.ReadByte(); errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%s: the connection is still there", c.host)
+		}
+	}
+}
+
+// The bound is on the rest of one request and not on the next one.
+func TestTheRestOfABodyMayStillComeInTime(t *testing.T) {
+	r := newRig(t, nil, func(c *Config) {
+		c.Limits.ReadHeader = 2 * time.Second
+		c.Secure = &Secure{Covers: func(host string) bool { return host == "own.test" }}
+	})
+	r.backends["whole"] = backend(t, func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) })
+	c := dial(t, r.addr)
+	in := bufio.NewReader(c)
+	answered := func(status int, body string) {
+		t.Helper()
+		res, err := http.ReadResponse(in, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text, err := io.ReadAll(res.Body); err != nil || res.StatusCode != status || string(text) != body {
+			t.Errorf("got %d, %q, %v", res.StatusCode, text, err)
+		}
+	}
+	fmt.Fprint(c, "POST / HTTP/1.1\r\nHost: own.test\r\nContent-Length: 3\r\n\r\nabc")
+	answered(308, "")
+	fmt.Fprint(c, "POST / HTTP/1.1\r\nHost: whole.app.test\r\nContent-Length: 4\r\n\r\nab")
+	time.Sleep(3 * time.Second)
+	fmt.Fprint(c, "cd")
+	answered(200, "abcd")
 }
