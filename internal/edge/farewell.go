@@ -21,16 +21,28 @@ const farewellTimeout = time.Second
 // had wanted to.
 type farewell struct {
 	net.Conn
-	due atomic.Bool // the visitor is to be told
+	due   atomic.Bool // the visitor is to be told
+	begun atomic.Bool // the answer that makes it a WebSocket is out
 
 	mu     sync.Mutex // held while anything is written
 	frames frames
 	said   bool
 }
 
+// Read implements io.Reader. The answer that makes the connection a WebSocket is
+// written past this, in the server's buffer, and nobody reads before it is out.
+func (f *farewell) Read(p []byte) (int, error) {
+	if !f.begun.Load() {
+		f.begun.Store(true)
+		f.tryNow() // whoever wanted to before could not
+	}
+	return f.Conn.Read(p)
+}
+
 // Write passes on what the backend sends, up to the end of a frame when the visitor
 // is to be told.
 func (f *farewell) Write(p []byte) (int, error) {
+	f.begun.Store(true)
 	n, err := f.write(p)
 	f.tryNow() // whoever wanted to meanwhile could not
 	return n, err
@@ -63,10 +75,11 @@ func (f *farewell) say() {
 	f.tryNow()
 }
 
-// tryNow tells the visitor if it is to be told and no frame is under way. Who holds
+// tryNow tells the visitor if it is to be told and no frame is under way, nor the
+// answer before the first. Who holds
 // the lock calls this after giving it up, so that nobody needs to wait for it.
 func (f *farewell) tryNow() {
-	if !f.due.Load() || !f.mu.TryLock() {
+	if !f.due.Load() || !f.begun.Load() || !f.mu.TryLock() {
 		return
 	}
 	defer f.mu.Unlock()

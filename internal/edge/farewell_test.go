@@ -116,6 +116,32 @@ func TestNobodyIsInterruptedInTheMiddleOfAFrame(t *testing.T) {
 	})
 }
 
+// A shutdown may come between the two: the connection is taken over and the answer
+// that says so is not out yet.
+func TestNobodyIsToldBeforeTheAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ours, theirs := net.Pipe()
+		defer ours.Close()
+		f := &farewell{Conn: ours}
+		got := make(chan []byte, 1)
+		go func() {
+			all, _ := io.ReadAll(theirs) // a pipe that is closed has ended
+			got <- all
+		}()
+		f.say()
+		const answer = "HTTP/1.1 101 Switching Protocols\r\n\r\n"
+		if _, err := io.WriteString(ours, answer); err != nil { // as the server, past the farewell
+			t.Error(err)
+		}
+		go func() { _, _ = f.Read(make([]byte, 1)) }()
+		synctest.Wait()
+		ours.Close()
+		if all := <-got; string(all) != answer+string(goingAway) {
+			t.Errorf("the visitor got %q", all)
+		}
+	})
+}
+
 // frame makes a frame, whose mask is of no importance here.
 func frame(first byte, payload []byte, masked bool) []byte {
 	f := []byte{first, 0}
