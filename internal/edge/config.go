@@ -134,8 +134,8 @@ type Limits struct {
 	Streams, Resets int
 	// WriteStall is how long a visitor may take nothing of what is sent. Default 60 s.
 	WriteStall time.Duration
-	// ReadHeader is how long a client may take over a request's headers.
-	// Default 10 s.
+	// ReadHeader is how long a client may take over a request's headers, and over what
+	// is left of a body once the request has been answered. Default 10 s.
 	ReadHeader time.Duration
 	// Idle is how long a kept-alive connection may be unused. Default 120 s.
 	Idle time.Duration
