@@ -133,7 +133,7 @@ func TestUploadsAreNotBuffered(t *testing.T) {
 // Who waits for "100 Continue" is told of a refusal in its place.
 func TestRefusedUploadsNeedNotBeSent(t *testing.T) {
 	remote := httptest.NewServer(http.HandlerFunc(received))
-	defer remote.Close()
+	t.Cleanup(remote.Close) // after the connections below, for whose requests it waits
 	base, err := url.Parse(remote.URL)
 	if err != nil {
 		t.Fatal(err)
