@@ -61,7 +61,7 @@ func (e *Edge) logged(next http.Handler) http.Handler {
 		e.metrics.inFlight.Inc()
 		defer func() {
 			res.ended()
-			if res.front != nil && res.hijacked == nil && r.ContentLength != 0 {
+			if res.front != nil && res.hijacked == nil && r.ContentLength != 0 { // net/http reads what is left
 				res.front.awaitRestUnlessBounded(e.config.Limits.ReadHeader)
 			}
 			e.metrics.inFlight.Dec()

@@ -11,6 +11,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/m3o/ingress/internal/porttest"
@@ -202,29 +203,41 @@ func TestABodyThatNeverComesDoesNotHoldTheConnection(t *testing.T) {
 	}
 }
 
-// The bound is on the rest of one request and not on the next one.
-func TestTheRestOfABodyMayStillComeInTime(t *testing.T) {
-	r := newRig(t, nil, func(c *Config) {
-		c.Limits.ReadHeader = 2 * time.Second
-		c.Secure = &Secure{Covers: func(host string) bool { return host == "own.test" }}
+// deadlines records the deadlines of reads that are set.
+type deadlines struct {
+	net.Conn
+	read time.Time
+}
+
+func (d *deadlines) SetReadDeadline(t time.Time) error {
+	d.read = t
+	return nil
+}
+
+// The bound is on the rest of one request, whatever net/http does meanwhile, and not on
+// the next one.
+func TestTheBoundOnTheRestOfABodyEndsWithIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		conn := &deadlines{}
+		c := &frontConn{Conn: conn}
+		begin := time.Now()
+		for i, step := range []struct {
+			do   func()
+			want time.Time
+		}{
+			{func() { c.SetReadDeadline(time.Time{}) }, time.Time{}},
+			{func() { c.awaitRestUnlessBounded(10 * time.Second) }, begin.Add(10 * time.Second)},
+			{func() { c.awaitRestUnlessBounded(time.Hour) }, begin.Add(10 * time.Second)},
+			{func() { c.SetReadDeadline(time.Unix(1, 0)) }, time.Unix(1, 0)}, // a read is interrupted
+			{func() { c.SetReadDeadline(time.Time{}) }, begin.Add(10 * time.Second)},
+			{func() { c.SetReadDeadline(begin.Add(time.Minute)) }, begin.Add(time.Minute)}, // for the next request
+			{func() { c.SetReadDeadline(time.Time{}) }, time.Time{}},
+			{func() { c.awaitRest(time.Second) }, begin.Add(time.Second)},
+		} {
+			step.do()
+			if !conn.read.Equal(step.want) {
+				t.Errorf("step %d: the deadline is %v, want %v", i, conn.read, step.want)
+			}
+		}
 	})
-	r.backends["whole"] = backend(t, func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) })
-	c := dial(t, r.addr)
-	in := bufio.NewReader(c)
-	answered := func(status int, body string) {
-		t.Helper()
-		res, err := http.ReadResponse(in, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if text, err := io.ReadAll(res.Body); err != nil || res.StatusCode != status || string(text) != body {
-			t.Errorf("got %d, %q, %v", res.StatusCode, text, err)
-		}
-	}
-	fmt.Fprint(c, "POST / HTTP/1.1\r\nHost: own.test\r\nContent-Length: 3\r\n\r\nabc")
-	answered(308, "")
-	fmt.Fprint(c, "POST / HTTP/1.1\r\nHost: whole.app.test\r\nContent-Length: 4\r\n\r\nab")
-	time.Sleep(3 * time.Second)
-	fmt.Fprint(c, "cd")
-	answered(200, "abcd")
 }
