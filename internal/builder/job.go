@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -136,7 +137,49 @@ func (j *job) find(ctx context.Context, language string) (toolchain, error) {
 	if errors.As(err, &missing) {
 		return toolchain{}, refuse("%v", missing)
 	}
+	found.roots = j.readable(found.roots)
 	return found, err
+}
+
+// readable returns the directories of an installation that a tenant may read. One
+// that was installed into somebody's home, or into a directory that the ingress
+// keeps its data in, such as ~/.local, is not all there is in it: then only what is
+// sure to be its own.
+func (j *job) readable(roots []string) []string {
+	var private []string
+	home, _ := os.UserHomeDir() // none is none to keep to oneself
+	for _, dir := range []string{home, j.Code, j.Cache} {
+		if real, err := filepath.EvalSymlinks(dir); err == nil && dir != "" {
+			private = append(private, real)
+		}
+	}
+	open := func(dir string) bool {
+		return !slices.ContainsFunc(private, func(p string) bool { return within(p, dir) })
+	}
+	var list []string
+	for _, root := range roots {
+		if open(root) {
+			list = append(list, root)
+			continue
+		}
+		for _, name := range installed {
+			dir := filepath.Join(root, name)
+			if info, err := os.Lstat(dir); err == nil && info.IsDir() && open(dir) {
+				list = append(list, dir)
+			}
+		}
+	}
+	return list
+}
+
+// installed are the folders that languages are installed into, without share, in
+// which everybody keeps everything.
+var installed = []string{"bin", "include", "lib", "lib64", "libexec"}
+
+// within reports whether a path is a directory or beneath it.
+func within(path, dir string) bool {
+	rest, found := strings.CutPrefix(path, strings.TrimSuffix(dir, "/"))
+	return found && (rest == "" || rest[0] == '/')
 }
 
 // inCode returns the absolute path of something in the code folder.

@@ -84,7 +84,7 @@ func (n *nodeProject) installed(ctx context.Context, j *job, m packageManager, w
 		return m, false
 	}
 	m.version = version
-	m.tools.roots = append(outsideSystem(filepath.Dir(filepath.Dir(real)), real), m.tools.roots...)
+	m.tools.roots = append(j.readable(outsideSystem(filepath.Dir(filepath.Dir(real)), real)), m.tools.roots...)
 	return m, true
 }
 

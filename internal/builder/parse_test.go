@@ -131,6 +131,28 @@ func TestFinderPassesOverWhatOthersCannotReach(t *testing.T) {
 	}
 }
 
+// A language in ~/.local, say, is in one directory with what the ingress keeps.
+func TestALanguageBesideTheDataOpensNothingElse(t *testing.T) {
+	w := newWorld(t, Options{})
+	root, err := filepath.EvalSymlinks(filepath.Dir(w.req.Code))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"bin", "lib", ".ssh"} {
+		if err := os.Mkdir(filepath.Join(root, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	bin := filepath.Join(root, "bin")
+	fake(t, bin, "node", filepath.Join(bin, "node")+"\n22.1.0\n"+root)
+	w.Builder = New(Options{Tasks: w.tasks, SearchPath: []string{bin}})
+	w.tools.privileged = false
+	w.files(map[string]string{"package.json": "{}", "server.js": ""})
+	if got, want := w.build().Toolchain, []string{bin, filepath.Join(root, "lib")}; !slices.Equal(got, want) {
+		t.Errorf("tenants may read %v, want %v", got, want)
+	}
+}
+
 func TestRuntimesSayWhyNot(t *testing.T) {
 	available, unavailable := New(Options{SearchPath: []string{}}).Runtimes(t.Context())
 	if len(available) != 0 || unavailable["java"] != "java: not supported by this ingress" || !strings.Contains(unavailable[golang], "not installed") {
