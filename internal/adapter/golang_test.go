@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -108,5 +109,25 @@ func TestAGoFunctionOfTheWrongKindDoesNotCompile(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(dir, plan.Args[0])); err == nil {
 		t.Error("there is a program")
+	}
+}
+
+// What is read to find the function's package is held by the ingress itself.
+func TestALongGoFileIsNotHeldInMemory(t *testing.T) {
+	const size = 32 << 20
+	dir := t.TempDir()
+	text := "/*" + strings.Repeat(" ", size) + "*/\npackage long\n"
+	if err := os.WriteFile(filepath.Join(dir, "long.go"), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, err := adapter.Prepare("go", dir, "Long")
+	runtime.ReadMemStats(&after)
+	if err == nil || !strings.Contains(err.Error(), "long.go is longer than") {
+		t.Errorf("got %v", err)
+	}
+	if took := after.TotalAlloc - before.TotalAlloc; took > 2*size {
+		t.Errorf("it took %d bytes of memory to look at a file of %d", took, size)
 	}
 }

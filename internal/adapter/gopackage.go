@@ -61,7 +61,18 @@ func (s source) goFiles() ([]string, error) {
 		return nil, fmt.Errorf("read the function's source: %w", err)
 	}
 	here := build.Default
-	here.OpenFile = func(name string) (io.ReadCloser, error) { return s.root.Open(filepath.Base(name)) }
+	// Its beginning is held in memory; a file that is too long is refused when it is
+	// read.
+	here.OpenFile = func(name string) (io.ReadCloser, error) {
+		file, err := s.root.Open(filepath.Base(name))
+		if err != nil {
+			return nil, err
+		}
+		return struct {
+			io.Reader
+			io.Closer
+		}{io.LimitReader(file, maxGoFile), file}, nil
+	}
 	var names []string
 	for _, entry := range entries {
 		name := entry.Name()

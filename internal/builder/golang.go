@@ -147,7 +147,17 @@ func isMain(f *folder, dir string) bool {
 	within.CgoEnabled = false
 	name := func(p string) string { return filepath.ToSlash(p) }
 	within.IsDir = func(p string) bool { return f.isDir(name(p)) }
-	within.OpenFile = func(p string) (io.ReadCloser, error) { return f.open(name(p)) }
+	// What comes before the imports, such as a comment, is held in memory, in ours.
+	within.OpenFile = func(p string) (io.ReadCloser, error) {
+		file, err := f.open(name(p))
+		if err != nil {
+			return nil, err
+		}
+		return struct {
+			io.Reader
+			io.Closer
+		}{io.LimitReader(file, maxFileBytes), file}, nil
+	}
 	within.ReadDir = func(p string) ([]fs.FileInfo, error) {
 		var infos []fs.FileInfo
 		for _, entry := range f.list(name(p)) {

@@ -3,6 +3,7 @@ package builder
 import (
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -70,6 +71,28 @@ func TestParseGoMod(t *testing.T) {
 	got := parseGoMod("// c\nmodule \"example.com/a\" // d\n\nrequire (\n\tgo v1\n)\n\ngo 1.21\n")
 	if got != (goMod{"example.com/a", "1.21"}) {
 		t.Errorf("got %+v", got)
+	}
+}
+
+// What is read to find the programs of a module is held by the ingress itself.
+func TestALongCommentIsNotHeldInMemory(t *testing.T) {
+	w := newWorld(t, Options{})
+	const size = 32 << 20
+	w.files(map[string]string{"long.go": "/*" + strings.Repeat(" ", size) + "*/\npackage main\n", "main.go": "package main\n"})
+	f, err := openFolder(w.req.Code)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	mains, err := findMains(f)
+	runtime.ReadMemStats(&after)
+	if err != nil || !slices.Equal(mains, []string{"."}) {
+		t.Errorf("found %v, %v", mains, err)
+	}
+	if took := after.TotalAlloc - before.TotalAlloc; took > size {
+		t.Errorf("it took %d bytes of memory to look at a file of %d", took, size)
 	}
 }
 
