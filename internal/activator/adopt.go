@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/m3o/ingress/internal/workload"
 )
@@ -85,7 +86,9 @@ func (a *Activator) adopt(i workload.Instance) {
 	a.start(e, "it ran on while the ingress was restarted", i)
 }
 
-// startAll starts what should run and does not, a few at a time.
+// startAll starts what should run and does not, a few at a time. What nobody can
+// tell anything of is tried again later: for a workload that works without requests
+// nobody else would.
 func (a *Activator) startAll(intents []Intent) {
 	var awake []string
 	for _, i := range intents {
@@ -93,34 +96,63 @@ func (a *Activator) startAll(intents []Intent) {
 			awake = append(awake, i.Key)
 		}
 	}
+	a.spawn(func() {
+		for again := firstBackoff; ; again = min(2*again, longestPause) {
+			if awake = a.startEach(awake); len(awake) == 0 {
+				return
+			}
+			timer := time.NewTimer(again)
+			select {
+			case <-timer.C:
+			case <-a.ctx.Done():
+				timer.Stop()
+				return
+			}
+		}
+	})
+}
+
+// startEach starts workloads and returns those of which nobody can tell what to
+// start.
+func (a *Activator) startEach(keys []string) (unknown []string) {
 	var mu sync.Mutex
 	next := func() (key string, ok bool) {
 		mu.Lock()
 		defer mu.Unlock()
-		if len(awake) == 0 {
+		if len(keys) == 0 {
 			return "", false
 		}
-		key, awake = awake[0], awake[1:]
+		key, keys = keys[0], keys[1:]
 		return key, true
 	}
-	for range min(adoptsAtOnce, len(awake)) {
-		a.spawn(func() {
+	var starting sync.WaitGroup
+	for range min(adoptsAtOnce, len(keys)) {
+		starting.Go(func() {
 			for key, ok := next(); ok && a.ctx.Err() == nil; key, ok = next() {
-				a.startAndWait(key)
+				if !a.startAndWait(key) {
+					mu.Lock()
+					unknown = append(unknown, key)
+					mu.Unlock()
+				}
 			}
 		})
 	}
+	starting.Wait()
+	return unknown
 }
 
-// startAndWait starts a workload unless it runs, and waits for the outcome.
-func (a *Activator) startAndWait(key string) {
+// startAndWait starts a workload unless it runs, and waits for the outcome. It is
+// false when nobody could tell what to start.
+func (a *Activator) startAndWait(key string) bool {
 	e := a.lock(key)
 	if e.wake == nil {
 		a.start(e, "the ingress was started", nil)
 	}
 	w := e.wake
 	e.mu.Unlock()
-	if w != nil {
-		<-w.done
+	if w == nil {
+		return true
 	}
+	<-w.done
+	return !w.unknown
 }

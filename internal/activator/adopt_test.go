@@ -148,3 +148,20 @@ func TestAdoptedInstanceOutlastsADatabaseThatIsDown(t *testing.T) {
 		}
 	})
 }
+
+// Nobody's request would start what works without any.
+func TestWhatShouldRunIsStartedOnceTheDatabaseIsBack(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, w *world) {
+		w.releases.fail(errors.New("the database is down"))
+		err := w.Activator.Adopt(t.Context(), []Intent{{Key: hello, Version: 1, State: workload.Ready, Resident: true}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		pass(time.Minute)
+		w.releases.fail(nil)
+		pass(time.Minute)
+		if w.starts() != 1 {
+			t.Errorf("it was started %d times", w.starts())
+		}
+	})
+}

@@ -17,6 +17,8 @@ type wake struct {
 	why    string
 	cancel context.CancelFunc
 	done   chan struct{}
+	// unknown, once done is closed, is whether nobody could tell what to start.
+	unknown bool
 }
 
 // rouse starts the workload if somebody waits for it and nothing stands in the
@@ -123,6 +125,7 @@ func (a *Activator) unknown(e *entry, w *wake, adopted workload.Instance, err er
 	e.wake = nil
 	var unready *Unready
 	if !errors.As(err, &unready) {
+		w.unknown = true
 		err = fmt.Errorf("read which release of %s is current: %w", e.key, err)
 		a.Log.Error("a workload cannot be started", "workload", e.key, "cause", err)
 		e.postpone()
