@@ -314,6 +314,23 @@ func TestTheMachinesFailuresAreNotTheOwners(t *testing.T) {
 	}
 }
 
+// lostStore cannot write that a version is the current one.
+type lostStore struct{ deploy.Registry }
+
+func (lostStore) Promoted(context.Context, string, int64, int64) error {
+	return errors.New("open /secret/ingress.db: input/output error")
+}
+
+func TestAStartThatCannotBeStoredIsNotTheOwnersFailure(t *testing.T) {
+	f := newFixture(t)
+	f.options.Registries = map[workload.Kind]deploy.Registry{workload.App: lostStore{f.Registry}}
+	f.run()
+	f.create("hello")
+	if v := f.awaitVersion("hello", 1, workload.Failed); strings.Contains(v.Reason, "secret") || !strings.Contains(v.Reason, "operator") {
+		t.Errorf("the reason is %q", v.Reason)
+	}
+}
+
 func TestANewerVersionEndsTheDeployOfAnOlderOne(t *testing.T) {
 	f := newFixture(t)
 	f.fetcher.hold = make(chan error)

@@ -249,10 +249,16 @@ func (v *deployment) fetch(ctx context.Context) (source.Result, error) {
 // start has the version started and made the current one.
 func (v *deployment) start(ctx context.Context) error {
 	return v.step(ctx, workload.Starting, workload.StepStart, func() (string, error) {
-		err := v.Activator.Promote(ctx, v.release, v.commit)
+		var stored error
+		err := v.Activator.Promote(ctx, v.release, func(ctx context.Context) error {
+			stored = v.commit(ctx)
+			return stored
+		})
 		switch {
 		case err == nil, ctx.Err() != nil, errors.Is(err, workload.ErrNotFound):
 			return "", err
+		case stored != nil:
+			return "", stored // which says nothing about the version
 		}
 		return "", &startError{err}
 	})
