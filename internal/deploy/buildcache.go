@@ -26,6 +26,8 @@ const (
 	discardedPrefix = ".discarded-"
 	// diskBlock is what files are taken to be made of.
 	diskBlock = 4096
+	// goBuildFolders is more folders than Go's build cache has: 256, and a few.
+	goBuildFolders = 1000
 	// closedSize is what something is taken to have that cannot be looked at. No
 	// tool closes its cache to itself, so such a part goes first.
 	closedSize = 1 << 40
@@ -164,18 +166,19 @@ func cacheParts(root *os.Root) ([]part, error) {
 	}
 	var parts []part
 	for _, entry := range top {
+		folders := int64(1) // it has a block in any case
 		var files []part
 		closed := false
 		if entry.IsDir() {
-			files, closed = filesOf(root, entry.Name())
+			files, folders, closed = filesOf(root, entry.Name())
 		}
 		switch {
 		case closed:
 			parts = append(parts, part{name: entry.Name(), size: closedSize})
-		case entry.Name() == goBuildCache && entry.IsDir():
+		case entry.Name() == goBuildCache && entry.IsDir() && folders <= goBuildFolders:
 			parts = append(parts, files...)
 		default:
-			parts = append(parts, whole(entry.Name(), files))
+			parts = append(parts, whole(entry.Name(), folders, files))
 		}
 	}
 	return parts, nil
@@ -183,8 +186,8 @@ func cacheParts(root *os.Root) ([]part, error) {
 
 // whole is something at the top of a cache with all its files. What is being
 // removed already was used by nobody, and goes first.
-func whole(name string, files []part) part {
-	p := part{name: name, size: diskBlock}
+func whole(name string, folders int64, files []part) part {
+	p := part{name: name, size: folders * diskBlock}
 	for _, file := range files {
 		p.size += file.size
 		if file.used.After(p.used) && !strings.HasPrefix(name, discardedPrefix) {
@@ -194,11 +197,13 @@ func whole(name string, files []part) part {
 	return p
 }
 
-// filesOf lists what is in a folder and beneath it, but for folders. It follows no
-// link. closed is whether there is something that cannot be looked at.
-func filesOf(root *os.Root, name string) (files []part, closed bool) {
+// filesOf lists what is in a folder and beneath it, but for folders, which it counts:
+// they take room as well. It follows no link. closed is whether there is something
+// that cannot be looked at.
+func filesOf(root *os.Root, name string) (files []part, folders int64, closed bool) {
 	_ = fs.WalkDir(root.FS(), name, func(name string, entry fs.DirEntry, err error) error {
 		if err == nil && entry.IsDir() {
+			folders++
 			return nil
 		}
 		var info fs.FileInfo
@@ -214,7 +219,7 @@ func filesOf(root *os.Root, name string) (files []part, closed bool) {
 		}
 		return nil
 	})
-	return files, closed
+	return files, folders, closed
 }
 
 // removePart removes a part. What has many files is moved away first, so that no

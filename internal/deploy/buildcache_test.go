@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -52,17 +53,17 @@ func TestWhatWasUsedLeastRecentlyIsPrunedFirst(t *testing.T) {
 	const hour = time.Hour
 	files := map[string]time.Duration{
 		"go-build/aa/1-a": 1 * hour, "go-build/aa/2-a": 4 * hour, "go-build/bb/3-d": 6 * hour,
-		"npm/_cacache/1": 3 * hour, "npm/_cacache/2": 9 * hour, // used 3 hours ago as a whole
+		"npm/1": 3 * hour, "npm/2": 9 * hour, // used 3 hours ago as a whole
 		"pip/1":          5 * hour,
 		".discarded-npm": 0,
 	}
 	// A part as a whole has a block besides those of its files, for its folder.
 	for limit, want := range map[int64]string{
-		1 << 20:         "go-build/aa/1-a go-build/aa/2-a go-build/bb/3-d npm/_cacache/1 npm/_cacache/2 pip/1",
-		8 * diskBlock:   "go-build/aa/1-a go-build/aa/2-a go-build/bb/3-d npm/_cacache/1 npm/_cacache/2 pip/1",
-		7 * diskBlock:   "go-build/aa/1-a go-build/aa/2-a npm/_cacache/1 npm/_cacache/2 pip/1",
-		5 * diskBlock:   "go-build/aa/1-a go-build/aa/2-a npm/_cacache/1 npm/_cacache/2",
-		5*diskBlock - 1: "go-build/aa/1-a npm/_cacache/1 npm/_cacache/2",
+		1 << 20:         "go-build/aa/1-a go-build/aa/2-a go-build/bb/3-d npm/1 npm/2 pip/1",
+		8 * diskBlock:   "go-build/aa/1-a go-build/aa/2-a go-build/bb/3-d npm/1 npm/2 pip/1",
+		7 * diskBlock:   "go-build/aa/1-a go-build/aa/2-a npm/1 npm/2 pip/1",
+		5 * diskBlock:   "go-build/aa/1-a go-build/aa/2-a npm/1 npm/2",
+		5*diskBlock - 1: "go-build/aa/1-a npm/1 npm/2",
 		3 * diskBlock:   "go-build/aa/1-a",
 		0:               "",
 	} {
@@ -139,6 +140,25 @@ func TestFoldersThatAreClosedArePruned(t *testing.T) {
 		}
 		if left := filesIn(t, dir); len(left) > 0 {
 			t.Errorf("%s: %v is left", name, left)
+		}
+	}
+}
+
+// TestFoldersTakeRoomInABuildCache is about builds that leave nothing but folders,
+// each of which takes a block of the disk.
+func TestFoldersTakeRoomInABuildCache(t *testing.T) {
+	for _, name := range []string{goBuildCache, "npm"} {
+		dir := cached(t, map[string]time.Duration{"pip/1": time.Hour})
+		for i := range 2 * goBuildFolders {
+			if err := os.MkdirAll(filepath.Join(dir, name, strconv.Itoa(i)), 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if freed, err := pruneCache(dir, goBuildFolders*diskBlock); err != nil || freed < goBuildFolders*diskBlock {
+			t.Errorf("%s: %d bytes were freed, %v", name, freed, err)
+		}
+		if _, err := os.Stat(filepath.Join(dir, name)); !os.IsNotExist(err) {
+			t.Errorf("%s is left: %v", name, err)
 		}
 	}
 }
