@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -238,7 +239,7 @@ func TestAVersionIsFetchedBuiltAndStarted(t *testing.T) {
 		v = f.awaitVersion("hello", 1, workload.Ready)
 		return len(v.Steps) == 3 && v.Steps[2].Took > 0
 	})
-	if v.Commit != "c0ffee" || v.Size != 5 || v.Artifact.Site != "." || v.Steps[0].Detail != "one file" || v.Steps[1].Detail != "a site" {
+	if v.Commit != "c0ffee" || v.Size != 4096 || v.Artifact.Site != "." || v.Steps[0].Detail != "one file" || v.Steps[1].Detail != "a site" {
 		t.Errorf("stored %+v", v)
 	}
 	if got := f.stage.log(); got != "app/hello v1 r1 blue" {
@@ -471,6 +472,34 @@ func (b littering) Build(ctx context.Context, r builder.Request) (workload.Artif
 
 // It may have as much as a build may have, and a site has no process whose start
 // would clear it away.
+// making has a build make folders, and go into those that are a shell's to name.
+type making struct{ command string }
+
+func (m making) Build(ctx context.Context, r builder.Request) (workload.Artifact, error) {
+	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", m.command)
+	cmd.Dir = r.Code
+	return workload.Artifact{Site: ".", Summary: "a site"}, cmd.Run()
+}
+
+// What a quota of disk is for can be used up without a byte in any file, and by
+// names that are longer together than the system takes at once.
+func TestFoldersAndEmptyFilesTakeRoom(t *testing.T) {
+	const block = 4096
+	for command, want := range map[string]int64{
+		"mkdir a a/b a/b/c": 4 * block,
+		": > a; : > b":      3 * block,
+		"n=$(printf %0200d 0); for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25; do mkdir $n; cd -P $n; done": 26 * block,
+	} {
+		f := newFixture(t)
+		f.options.Builder = making{command}
+		f.run()
+		f.create("hello")
+		if v := f.awaitVersion("hello", 1, workload.Ready); v.Size != want {
+			t.Errorf("%.20s: it takes %d bytes, want %d", command, v.Size, want)
+		}
+	}
+}
+
 func TestTheTemporaryFolderOfABuildGoesWithIt(t *testing.T) {
 	for state, err := range map[workload.State]error{workload.Ready: nil, workload.Failed: &builder.Error{Step: "build", Reason: "it broke"}} {
 		t.Run(string(state), func(t *testing.T) {

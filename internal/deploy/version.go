@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/url"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -378,16 +378,33 @@ func repoHost(repo string) string {
 	return strings.ToLower(host)
 }
 
-// diskUsage sums the sizes of the files below dir.
+// diskUsage is about how many bytes a folder takes on a disk, with all that is in
+// it. Its author chose what that is: names may be longer together than the system
+// takes at once, and a folder may be closed to us.
 func diskUsage(dir string) (int64, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return 0, err
+	}
+	defer root.Close()
 	var size int64
-	err := filepath.WalkDir(dir, func(_ string, entry os.DirEntry, err error) error {
-		if err != nil || entry.IsDir() {
+	err = fs.WalkDir(root.FS(), ".", func(name string, entry fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrPermission) {
+			return &builder.Error{Reason: fmt.Sprintf("the build left the folder %.200q, which cannot be read: change its permissions, or remove it", name)}
+		}
+		if err != nil {
 			return err
+		}
+		if name == "." {
+			return nil
+		}
+		if entry.IsDir() {
+			size += diskBlock
+			return nil
 		}
 		info, err := entry.Info()
 		if err == nil {
-			size += info.Size()
+			size += max(1, (info.Size()+diskBlock-1)/diskBlock) * diskBlock // one without content is a file, too
 		}
 		return err
 	})
