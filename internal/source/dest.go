@@ -23,8 +23,8 @@ func checkEmpty(dir string) error {
 	return nil
 }
 
-// clearDir removes all that is in a directory. What cannot be entered or changed
-// is made so first: an archive may hold folders without permissions.
+// clearDir removes all that is in a directory. Whatever permissions an archive has
+// for its folders, those that it made can be entered and changed.
 func clearDir(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
