@@ -183,7 +183,8 @@ func give(e entry, u User, links map[inode]uint64) error {
 }
 
 // Remove removes a directory and everything in it, whatever a hostile owner did
-// to it: directories that cannot be read, or are deeper than names can be long.
+// to it: directories that cannot be read or changed, or are deeper than names can
+// be long.
 // It follows no symbolic link. A directory that does not exist is no error.
 // Nothing of its owner may run meanwhile.
 func Remove(dir string) error {
@@ -220,6 +221,7 @@ func (e entry) remove() error {
 		return err
 	}
 	defer top.Close()
+	e.unlock(top)
 	r := remover{top: top}
 	for again := true; again; {
 		r.moved = 0
@@ -232,6 +234,14 @@ func (e entry) remove() error {
 		again = r.moved > 0
 	}
 	return e.unlink(unix.AT_REMOVEDIR)
+}
+
+// unlock makes what is in the entry, a directory that is open, removable to its
+// owner, whom we may be. What cannot be changed shows when something is removed.
+func (e entry) unlock(dir *os.File) {
+	if mode := uint32(e.stat.Mode) & 0o7777; mode&0o700 != 0o700 {
+		_ = unix.Fchmod(int(dir.Fd()), mode|0o700)
+	}
 }
 
 func (e entry) unlink(flags int) error {
@@ -273,6 +283,7 @@ func (r *remover) remove(e entry, depth int) error {
 	if err != nil {
 		return err
 	}
+	e.unlock(sub)
 	err = r.empty(sub, depth+1)
 	sub.Close()
 	if err != nil {
