@@ -470,8 +470,6 @@ func (b littering) Build(ctx context.Context, r builder.Request) (workload.Artif
 	return artifact, errors.Join(err, os.WriteFile(filepath.Join(r.Temp, "litter"), nil, 0o600))
 }
 
-// It may have as much as a build may have, and a site has no process whose start
-// would clear it away.
 // making has a build make folders, and go into those that are a shell's to name.
 type making struct{ command string }
 
@@ -500,6 +498,8 @@ func TestFoldersAndEmptyFilesTakeRoom(t *testing.T) {
 	}
 }
 
+// It may have as much as a build may have, and a site has no process whose start
+// would clear it away.
 func TestTheTemporaryFolderOfABuildGoesWithIt(t *testing.T) {
 	for state, err := range map[workload.State]error{workload.Ready: nil, workload.Failed: &builder.Error{Step: "build", Reason: "it broke"}} {
 		t.Run(string(state), func(t *testing.T) {
