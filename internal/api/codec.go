@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/url"
 	"unicode/utf8"
 
@@ -14,6 +15,8 @@ import (
 // maxDepth is how deep a request may be nested. The contract needs a handful;
 // the rest is for the free-form objects functions are called with.
 const maxDepth = 100
+
+var errTooManyValues = fmt.Errorf("more than %d values", MaxValues)
 
 // encode returns a message as JSON with the field names of the contract and
 // every field present (WIRE.md 4).
@@ -53,6 +56,9 @@ func (e *endpoint) decode(data []byte, m proto.Message) error {
 	coerced, coerceErr := coerce(data, m.ProtoReflect().Descriptor())
 	if coerceErr != nil {
 		return err
+	}
+	if TooManyValues(coerced) { // in texts, where they were not counted
+		return errTooManyValues
 	}
 	return options.Unmarshal(coerced, m)
 }

@@ -28,10 +28,13 @@ func (e *endpoint) request(r *http.Request) (proto.Message, *Error) {
 // parse decodes a request that is JSON already.
 func (e *endpoint) parse(data []byte) (proto.Message, *Error) {
 	if TooManyValues(data) {
-		return nil, newError("v1", http.StatusRequestEntityTooLarge, "Request has more than %d values", MaxValues)
+		return nil, tooManyValues()
 	}
 	req := e.method.request()
-	if err := e.decode(data, req); err != nil {
+	switch err := e.decode(data, req); {
+	case errors.Is(err, errTooManyValues):
+		return nil, tooManyValues()
+	case err != nil:
 		return nil, malformed()
 	}
 	return req, nil
@@ -78,6 +81,10 @@ func isJSON(contentType string) bool {
 		return false
 	}
 	return media == "application/json" || strings.HasSuffix(media, "+json")
+}
+
+func tooManyValues() *Error {
+	return newError("v1", http.StatusRequestEntityTooLarge, "Request has more than %d values", MaxValues)
 }
 
 // malformed answers what cannot be read as the method's request (WIRE.md 4). The

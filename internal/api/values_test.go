@@ -2,9 +2,14 @@ package api
 
 import (
 	"bytes"
+	"encoding/json"
 	"net/http"
 	"strings"
 	"testing"
+
+	apipb "github.com/m3o/ingress/proto/api"
+	functionpb "github.com/m3o/ingress/proto/function"
+	"google.golang.org/protobuf/proto"
 )
 
 func TestTooManyValues(t *testing.T) {
@@ -35,6 +40,29 @@ func TestARequestWithTooManyValuesIsNotDecoded(t *testing.T) {
 	body := bytes.Repeat([]byte("1,"), MaxValues+1)
 	if _, failed := e.parse(body); failed == nil || failed.Code != http.StatusRequestEntityTooLarge {
 		t.Errorf("got %v", failed)
+	}
+}
+
+// A parameter is a text, whatever it becomes.
+func TestAParameterWithTooManyValuesIsNotDecoded(t *testing.T) {
+	for _, field := range []struct {
+		name, text string
+		into       proto.Message
+	}{
+		{"request", `{"a":[` + strings.Repeat("1,", MaxValues) + `1]}`, &functionpb.CallRequest{}},
+		{"env_vars", `{` + strings.Repeat(`"":"",`, MaxValues) + `"":""}`, &functionpb.DeployRequest{}},
+		{"scopes", `[` + strings.Repeat(`"",`, MaxValues) + `""]`, &apipb.GenerateRequest{}},
+	} {
+		t.Run(field.name, func(t *testing.T) {
+			e := &endpoint{lenient: true, method: Method{request: func() proto.Message { return field.into }}}
+			body, err := json.Marshal(map[string]string{field.name: field.text})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, failed := e.parse(body); failed == nil || failed.Code != http.StatusRequestEntityTooLarge {
+				t.Errorf("got %v", failed)
+			}
+		})
 	}
 }
 
