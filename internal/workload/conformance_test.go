@@ -22,6 +22,7 @@ func conformance(t *testing.T, open opener) {
 		"a list is oldest first":                      testListOrder,
 		"an update changes only what it names":        testUpdate,
 		"a second tenant sees and changes nothing":    testIsolation,
+		"names that cannot be":                        testNamesThatCannotBe,
 		"the kinds do not know each other":            testKinds,
 		"changes are announced":                       testChanges,
 		"only a ready workload has an address":        testStates,

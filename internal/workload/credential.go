@@ -172,6 +172,9 @@ func (r *Registry) Credentials(ctx context.Context, caller api.Caller) ([]Creden
 // DeleteCredential removes what the caller's tenant has for a host, or returns
 // ErrNotFound.
 func (r *Registry) DeleteCredential(ctx context.Context, caller api.Caller, host string) error {
+	if isNobodys(host) {
+		return ErrNotFound
+	}
 	return r.db.Write(ctx, func(tx *store.Tx) error {
 		result, err := tx.ExecContext(ctx, "DELETE FROM credentials WHERE tenant = $1 AND host = $2", caller.Tenant, strings.ToLower(host))
 		if err != nil {

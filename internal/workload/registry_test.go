@@ -103,6 +103,27 @@ func testUpdate(t *testing.T, f *fixture) {
 	}
 }
 
+// PostgreSQL does not even look for a text with a NUL in it.
+func testNamesThatCannotBe(t *testing.T, f *fixture) {
+	ctx, a := t.Context(), tenant("a")
+	const name = "a\x00b"
+	_, get := f.Get(ctx, a, name)
+	_, logs := f.Logs(ctx, a, name, workload.LogRequest{Type: "build"})
+	_, _, versions := f.Versions(ctx, a, name)
+	_, rollback := f.Rollback(ctx, a, name, 0)
+	_, events := f.Events(ctx, a, name)
+	for what, err := range map[string]error{
+		"get": get, "logs": logs, "versions": versions, "rollback": rollback, "events": events,
+		"update":              f.Update(ctx, a, name, workload.Update{Backend: "http://other.example"}),
+		"delete":              f.Delete(ctx, a, name),
+		"delete a credential": f.DeleteCredential(ctx, a, name),
+	} {
+		if !errors.Is(err, workload.ErrNotFound) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
 func testIsolation(t *testing.T, f *fixture) {
 	ctx, a, b := t.Context(), tenant("a"), tenant("b")
 	want := f.create(t, a, "hello")
