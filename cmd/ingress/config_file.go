@@ -57,13 +57,17 @@ func (f *configFile) Resolve(ctx *kong.Context, _ *kong.Path, flag *kong.Flag) (
 	return value, nil
 }
 
-// takesSettings reports whether the flag is a setting of the command selected.
+// takesSettings reports whether the flag is a setting of the command selected. Who asks
+// the running process finds it by its settings.
 func takesSettings(ctx *kong.Context, flag *kong.Flag) bool {
 	if flag.Name == "data-dir" {
 		return true
 	}
-	command, _, _ := strings.Cut(commandName(ctx), " ")
-	return command == "serve" || command == "config" || command == "db"
+	switch command, _, _ := strings.Cut(commandName(ctx), " "); command {
+	case "serve", "config", "db", "explain", "certificate", "upgrade", "doctor":
+		return true
+	}
+	return false
 }
 
 func (f *configFile) inEnvironment(flag *kong.Flag) bool {

@@ -286,6 +286,36 @@ func TestTheFileIsForTheIngressAlone(t *testing.T) {
 	}
 }
 
+// Every command that has the settings of ingress serve takes them from its file: one that
+// did not would ask another process, or none.
+func TestTheFileIsForEveryCommandWithSettings(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "ingress.yaml")
+	if err := os.WriteFile(path, []byte("admin-socket: /run/ours.sock\ndatabase: postgres://db.example/ours"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, command := range [][]string{
+		{"serve"}, {"config", "list"}, {"config", "get", "x"}, {"config", "set", "x", "y"}, {"config", "unset", "x"},
+		{"explain", "http://x.example"}, {"certificate", "revoke", "x.example"}, {"upgrade"}, {"doctor"},
+		{"db", "status"}, {"db", "migrate"}, {"db", "export", "x"}, {"db", "import", "x"},
+	} {
+		p := &program{ctx: t.Context(), stdout: new(bytes.Buffer), stderr: new(bytes.Buffer), env: os.Getenv}
+		parser, err := p.parser()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := p.parse(parser, append(command, "--config", path)); err != nil {
+			t.Fatal(err)
+		}
+		taken := map[string]string{}
+		for _, flag := range p.kong.Selected().Flags {
+			taken[flag.Name] = formatFlag(flag)
+		}
+		if socket, ok := taken["admin-socket"]; ok && socket != "/run/ours.sock" || taken["database"] != "postgres://db.example/ours" {
+			t.Errorf("%s: the socket is %q, the database %q", strings.Join(command, " "), socket, taken["database"])
+		}
+	}
+}
+
 // FuzzConfigFile checks that no file ends the program otherwise than by an error
 // that can be shown on a terminal, and that what is taken is taken as it reads.
 func FuzzConfigFile(f *testing.F) {
