@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"slices"
@@ -39,13 +41,18 @@ const maxHookOutput = 1 << 10
 //
 // A program is run with the arguments "set" or "clear", name and value. It must
 // exit with 0. It gets our environment without our own secrets. A web service
-// gets a POST of {"action":"set","name":…,"value":…}, and must answer 2xx.
+// gets a POST of {"action":"set","name":…,"value":…}, and must answer 2xx. Its URL
+// may have a secret in it, which no error repeats.
 func NewDNSHook(target string) DNS {
 	if strings.HasPrefix(target, "http://") || strings.HasPrefix(target, "https://") {
-		return webHook{url: target, client: &http.Client{Timeout: dnsTimeout}}
+		return webHook{url: target, client: &http.Client{Timeout: dnsTimeout, CheckRedirect: stay}}
 	}
 	return programHook{target}
 }
+
+// stay follows no redirect: most would make a GET of the POST, whose answer says nothing
+// of the record, and tell another host the URL.
+func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 type programHook struct{ path string }
 
@@ -105,17 +112,25 @@ func (h webHook) post(ctx context.Context, action, name, value string) error {
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, h.url, bytes.NewReader(body))
 	if err != nil {
-		return err
+		return fmt.Errorf("the DNS hook: %w", withoutURL(err))
 	}
 	req.Header.Set("Content-Type", "application/json")
 	res, err := h.client.Do(req)
 	if err != nil {
-		return fmt.Errorf("the DNS hook: %s %s: %w", action, name, err)
+		return fmt.Errorf("the DNS hook: %s %s: %w", action, name, withoutURL(err))
 	}
 	defer res.Body.Close()
 	said, err := io.ReadAll(io.LimitReader(res.Body, maxHookOutput))
 	if res.StatusCode < 200 || res.StatusCode > 299 {
 		return fmt.Errorf("the DNS hook: %s %s: it answered %s: %s", action, name, res.Status, tail(said))
+	}
+	return err
+}
+
+// withoutURL takes the URL out of an error of net/http's or net/url's.
+func withoutURL(err error) error {
+	if tried, ok := errors.AsType[*url.Error](err); ok {
+		return tried.Err
 	}
 	return err
 }

@@ -154,3 +154,24 @@ func TestAWebServiceIsADNSHook(t *testing.T) {
 		t.Errorf("a failure: %v", err)
 	}
 }
+
+// A record that was not set must not pass for one that was, and the URL's secret is for
+// the host that it names.
+func TestADNSHookGoesNowhereElse(t *testing.T) {
+	var elsewhere atomic.Int64
+	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { elsewhere.Add(1) }))
+	t.Cleanup(other.Close)
+	for _, status := range []int{http.StatusMovedPermanently, http.StatusFound, http.StatusTemporaryRedirect} {
+		server := httptest.NewServer(http.RedirectHandler(other.URL, status))
+		hook := NewDNSHook(server.URL + "/dns?token=sesame")
+		moved := hook.Set(t.Context(), "a.test", "v")
+		server.Close()
+		gone := hook.Set(t.Context(), "a.test", "v")
+		if moved == nil || gone == nil || strings.Contains(moved.Error()+gone.Error(), "sesame") {
+			t.Errorf("%d: %v, and without the service: %v", status, moved, gone)
+		}
+	}
+	if n := elsewhere.Load(); n != 0 {
+		t.Errorf("the other host was asked %d times", n)
+	}
+}
