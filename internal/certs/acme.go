@@ -112,6 +112,9 @@ func newAuthority(ctx context.Context, o ACME, log *slog.Logger, metrics prometh
 		return nil, err
 	}
 	a.open()
+	if storage, ok := o.Storage.(*Storage); ok {
+		storage.listen(a.gone, a.reread)
+	}
 	if err := a.readStored(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("read the stored certificates: %w", err), a.close())
 	}
@@ -299,11 +302,7 @@ func (a *authority) revoke(ctx context.Context, name string) error {
 	if err := config.RevokeCert(ctx, name, acme.ReasonKeyCompromise, false); err != nil {
 		return fmt.Errorf("revoke the certificate of %s: %w", name, err)
 	}
-	a.mu.Lock()
-	delete(a.have, name)
-	a.wildcards = slices.DeleteFunc(slices.Clone(a.wildcards), func(domain string) bool { return "*."+domain == name }) // managed anew
-	a.mu.Unlock()
-	a.cache.RemoveManaged([]certmagic.SubjectIssuer{{Subject: name, IssuerKey: a.issuer.IssuerKey()}})
+	a.forget(name)
 	a.log.Warn("a certificate was revoked", "name", name)
 	return nil
 }

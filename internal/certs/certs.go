@@ -6,7 +6,9 @@ package certs
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -124,8 +126,15 @@ func normalName(name string) string { return strings.ToLower(strings.TrimSuffix(
 // the next handshake orders another, with another key. It is for keys that others
 // may have seen.
 func (m *Manager) Revoke(ctx context.Context, name string) error {
-	if m.acme == nil || !m.acme.has(name) {
+	err := fs.ErrNotExist
+	if m.acme != nil { // another ingress may have obtained it
+		_, err = m.acme.expiryOf(ctx, name)
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("%s has no certificate from an authority", name)
+	case err != nil:
+		return fmt.Errorf("revoke the certificate of %s: %w", name, err)
 	}
 	return m.acme.revoke(ctx, name)
 }

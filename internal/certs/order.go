@@ -120,7 +120,7 @@ func (a *authority) order(name string, j *job) {
 	a.mu.Unlock()
 	if err == nil {
 		a.failures.forget(name)
-		a.cache.RemoveManaged([]certmagic.SubjectIssuer{{Subject: name, IssuerKey: a.issuer.IssuerKey()}}) // the expired one
+		a.drop(name) // the expired one
 	}
 	close(j.done)
 }

@@ -38,6 +38,8 @@ type Storage struct {
 
 	mu   sync.Mutex
 	held map[string]*heldLock // by name
+	gone func(key string)     // or nil
+	gap  func(context.Context) error
 	life context.Context
 	end  context.CancelFunc
 	busy sync.WaitGroup
@@ -49,11 +51,40 @@ type heldLock struct {
 	stop   context.CancelFunc
 }
 
+// changeCertificate is the kind of change that says that a certificate was deleted, by
+// its key. Other ingresses may show it, and one that was revoked must be shown by none.
+const changeCertificate = "certificate"
+
 // NewStorage returns a storage in the database.
 func NewStorage(db *store.DB, sealer *store.Sealer, log *slog.Logger) *Storage {
 	s := &Storage{db: db, sealer: sealer, log: log, now: time.Now, held: map[string]*heldLock{}}
 	s.life, s.end = context.WithCancel(context.Background())
+	db.Subscribe(func(c store.Change) {
+		if gone, _ := s.listeners(); c.Kind == changeCertificate && gone != nil {
+			gone(c.ID)
+		}
+	})
+	db.OnGap(func(ctx context.Context) error {
+		if _, gap := s.listeners(); gap != nil {
+			return gap(ctx)
+		}
+		return nil
+	})
 	return s
+}
+
+// listen has gone called with the key of each certificate that anybody deletes, and gap
+// when some of these may have been missed.
+func (s *Storage) listen(gone func(key string), gap func(context.Context) error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.gone, s.gap = gone, gap
+}
+
+func (s *Storage) listeners() (gone func(string), gap func(context.Context) error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.gone, s.gap
 }
 
 // Close stops renewing locks: those still held expire by themselves.
@@ -109,7 +140,16 @@ func (s *Storage) Load(ctx context.Context, key string) ([]byte, error) {
 func (s *Storage) Delete(ctx context.Context, key string) error {
 	from, to := under(key)
 	err := s.db.Write(ctx, func(tx *store.Tx) error {
-		_, err := tx.ExecContext(ctx, "DELETE FROM certificate_files WHERE key = $1 OR key > $2 AND key < $3", key, from, to)
+		rows, err := tx.QueryContext(ctx, "DELETE FROM certificate_files WHERE key = $1 OR key > $2 AND key < $3 RETURNING key", key, from, to)
+		if err != nil {
+			return err
+		}
+		deleted, err := keysOf(rows)
+		for _, key := range deleted {
+			if err == nil && strings.HasSuffix(key, ".crt") {
+				err = tx.Changed(ctx, changeCertificate, key)
+			}
+		}
 		return err
 	})
 	if err != nil {
@@ -189,16 +229,19 @@ func (s *Storage) filesUnder(ctx context.Context, prefix string) ([]string, erro
 	if err != nil {
 		return nil, err
 	}
+	return keysOf(rows)
+}
+
+func keysOf(rows *store.Rows) (keys []string, err error) {
 	defer rows.Close()
-	var files []string
 	for rows.Next() {
 		var key string
 		if err := rows.Scan(&key); err != nil {
 			return nil, err
 		}
-		files = append(files, key)
+		keys = append(keys, key)
 	}
-	return files, rows.Err()
+	return keys, rows.Err()
 }
 
 // between returns the keys on the way from a prefix to a file below it, the file

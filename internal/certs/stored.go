@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,7 +24,7 @@ func (a *authority) readStored(ctx context.Context) error {
 	}
 	found := map[string]time.Time{}
 	for _, folder := range folders {
-		name := strings.Replace(path.Base(folder), "wildcard_", "*", 1)
+		name := nameIn(folder)
 		expires, err := a.expiryOf(ctx, name)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // an order that was not finished
@@ -36,6 +38,41 @@ func (a *authority) readStored(ctx context.Context) error {
 	defer a.mu.Unlock()
 	a.have = found
 	return nil
+}
+
+// nameIn is the name whose certificate is in a folder.
+func nameIn(folder string) string { return strings.Replace(path.Base(folder), "wildcard_", "*", 1) }
+
+// gone hears of each certificate that is deleted from the storage, by whomever.
+func (a *authority) gone(key string) {
+	if folder := path.Dir(key); path.Dir(folder) == certmagic.StorageKeys.CertsPrefix(a.issuer.IssuerKey()) {
+		a.forget(nameIn(folder))
+	}
+}
+
+// reread forgets what may have been deleted unheard of.
+func (a *authority) reread(ctx context.Context) error {
+	a.mu.Lock()
+	before := slices.Collect(maps.Keys(a.have))
+	a.mu.Unlock()
+	for _, name := range before {
+		a.drop(name)
+	}
+	return a.readStored(ctx)
+}
+
+// forget makes nothing of a certificate: it is ordered anew, and a wildcard managed anew.
+func (a *authority) forget(name string) {
+	a.mu.Lock()
+	delete(a.have, name)
+	a.wildcards = slices.DeleteFunc(slices.Clone(a.wildcards), func(domain string) bool { return "*."+domain == name })
+	a.mu.Unlock()
+	a.drop(name)
+}
+
+// drop has a certificate read from the storage when it is next shown.
+func (a *authority) drop(name string) {
+	a.cache.RemoveManaged([]certmagic.SubjectIssuer{{Subject: name, IssuerKey: a.issuer.IssuerKey()}})
 }
 
 // expiryOf reads the end of a stored certificate.

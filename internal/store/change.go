@@ -11,7 +11,7 @@ type Change struct {
 	// Version grows with every change.
 	Version int64
 	// Kind is what changed: "app", "function", "link", "key", "tenant", "setting",
-	// "domain" or "account".
+	// "domain", "account" or "certificate".
 	Kind string
 	// ID is which one.
 	ID string

@@ -1,0 +1,38 @@
+package certs
+
+import (
+	"testing"
+
+	"github.com/m3o/ingress/internal/certs/acmetest"
+	"github.com/m3o/ingress/internal/store/storetest"
+)
+
+func TestARevokedCertificateIsShownByNoIngress(t *testing.T) {
+	ca := acmetest.New(t, validity)
+	db, sealer, hosts := storetest.Open(t), storetest.Sealer(t), serving("m3o.test")
+	a := startSite(t, ca, newTestStorage(t, db, sealer), hosts)
+	b := startSite(t, ca, newTestStorage(t, db, sealer), hosts)
+	first := b.mustVisit("m3o.test")
+	if a.mustVisit("m3o.test").SerialNumber.Cmp(first.SerialNumber) != 0 {
+		t.Fatal("they show two certificates")
+	}
+	if err := a.m.Revoke(t.Context(), "m3o.test"); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []*site{a, b} {
+		if s.mustVisit("m3o.test").SerialNumber.Cmp(first.SerialNumber) == 0 {
+			t.Error("the revoked certificate is still shown")
+		}
+	}
+}
+
+func TestACertificateOfAnotherIngressIsRevoked(t *testing.T) {
+	ca := acmetest.New(t, validity)
+	db, sealer, hosts := storetest.Open(t), storetest.Sealer(t), serving("m3o.test")
+	a := startSite(t, ca, newTestStorage(t, db, sealer), hosts)
+	b := startSite(t, ca, newTestStorage(t, db, sealer), hosts)
+	b.mustVisit("m3o.test")
+	if err := a.m.Revoke(t.Context(), "m3o.test"); err != nil {
+		t.Error(err)
+	}
+}
