@@ -184,14 +184,16 @@ func (a *authority) run(ctx context.Context) {
 // certificate answers a handshake. Without a certificate and an error, the name
 // gets none.
 func (a *authority) certificate(hello *tls.ClientHelloInfo, name string) (*tls.Certificate, error) {
-	if isChallenge(hello) {
-		if !a.isOrdered(name) {
-			return nil, nil
-		}
-		return a.magic.GetCertificate(hello)
-	}
 	ctx, cancel := context.WithTimeout(hello.Context(), handshakeWait)
 	defer cancel()
+	if isChallenge(hello) {
+		// Another ingress may have ordered, and left the answer in the storage. It is not
+		// looked for there for names that anybody makes up.
+		if !a.isOrdered(name) && a.gate.admit(ctx, name) != nil {
+			return nil, nil
+		}
+		return a.magic.GetCertificateWithContext(ctx, hello)
+	}
 	cert, err := a.find(ctx, hello, name)
 	if err == nil {
 		return cert, nil

@@ -24,7 +24,8 @@ type job struct {
 
 type jobKey struct{}
 
-// isOrdered reports whether an authority may be asking for a name.
+// isOrdered reports whether an authority may be asking for a name because of an order of
+// ours.
 func (a *authority) isOrdered(name string) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -7,6 +7,22 @@ import (
 	"github.com/m3o/ingress/internal/store/storetest"
 )
 
+// The authority may visit any of several ingresses, whichever of them has ordered.
+func TestTheAuthorityMayVisitAnotherIngress(t *testing.T) {
+	for name, change := range map[string]func(*ACME){
+		"http-01":     func(o *ACME) { o.withoutALPN = true },
+		"tls-alpn-01": func(o *ACME) { o.withoutHTTP = true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			ca := acmetest.New(t, validity)
+			db, sealer, hosts := storetest.Open(t), storetest.Sealer(t), serving("m3o.test")
+			a := startSite(t, ca, newTestStorage(t, db, sealer), hosts, change)
+			startSite(t, ca, newTestStorage(t, db, sealer), hosts, change) // which the authority reaches
+			a.mustVisit("m3o.test")
+		})
+	}
+}
+
 func TestARevokedCertificateIsShownByNoIngress(t *testing.T) {
 	ca := acmetest.New(t, validity)
 	db, sealer, hosts := storetest.Open(t), storetest.Sealer(t), serving("m3o.test")
