@@ -168,7 +168,7 @@ type storeControl struct {
 	close func() error
 }
 
-// openStoreControl opens the store as serve would, without serving.
+// openStoreControl opens the store without serving; to change it, as serve would.
 func (p *program) openStoreControl(c *config, why purpose) (control, error) {
 	if why == toRead && c.shared() {
 		return p.openSharedToRead(c)
@@ -176,6 +176,13 @@ func (p *program) openStoreControl(c *config, why purpose) (control, error) {
 	lock, err := store.LockDir(c.DataDir)
 	if err != nil {
 		return nil, fmt.Errorf("no process answers on %s, and: %w", c.AdminSocket, err)
+	}
+	if why == toRead {
+		db, err := store.OpenToLook(p.ctx, filepath.Join(c.DataDir, databaseFile), slog.New(slog.DiscardHandler))
+		if err != nil {
+			return nil, joinErrors(err, lock.Close())
+		}
+		return p.openAsItIs(c, db, func() error { return joinErrors(db.Close(), lock.Close()) })
 	}
 	given, err := c.readSecrets(p.env)
 	if err != nil {
@@ -188,8 +195,7 @@ func (p *program) openStoreControl(c *config, why purpose) (control, error) {
 	return p.newStoreControl(c, why, db, func() error { return joinErrors(db.Close(), lock.Close()) })
 }
 
-// openSharedToRead opens a database that others may be using as it is: looking does not
-// bring its schema up to date, for which an older release would not start again.
+// openSharedToRead opens a database that others may be using.
 func (p *program) openSharedToRead(c *config) (control, error) {
 	given, err := c.readSecrets(p.env)
 	if err != nil {
@@ -199,14 +205,20 @@ func (p *program) openSharedToRead(c *config) (control, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--database: %w", err)
 	}
+	return p.openAsItIs(c, db, db.Close)
+}
+
+// openAsItIs shows what is stored in a database: looking does not bring its schema up to
+// date, for which an older release would not start again.
+func (p *program) openAsItIs(c *config, db *store.DB, closeStore func() error) (control, error) {
 	schema, _, err := db.Schema(p.ctx)
 	if err != nil {
-		return nil, joinErrors(err, db.Close())
+		return nil, joinErrors(err, closeStore())
 	}
 	if schema == 0 { // an empty one, with nothing stored
-		return p.newStoreControl(c, toRead, nil, db.Close)
+		return p.newStoreControl(c, toRead, nil, closeStore)
 	}
-	return p.newStoreControl(c, toRead, db, db.Close)
+	return p.newStoreControl(c, toRead, db, closeStore)
 }
 
 // newStoreControl shows the settings as the next start would find them. The

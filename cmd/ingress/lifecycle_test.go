@@ -3,7 +3,9 @@ package main_test
 import (
 	"bufio"
 	"context"
+	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -221,6 +223,33 @@ func TestLookingAtSettingsMakesNothing(t *testing.T) {
 	}
 	if out, _, _ := runProgram(t, env, "config", "get", "apps-domain"); strings.TrimSpace(out) != "m3o.app" {
 		t.Errorf("after config set: %q", out)
+	}
+}
+
+// An older release does not start with a newer schema.
+func TestLookingAtSettingsLeavesTheSchema(t *testing.T) {
+	dir := shortTempDir(t)
+	env := []string{"INGRESS_DATA_DIR=" + dir}
+	if _, stderr, code := runProgram(t, env, "config", "set", "micro.app.domain", "m3o.app"); code != 0 {
+		t.Fatalf("config set: %d %s", code, stderr)
+	}
+	db, err := sql.Open("sqlite", filepath.Join(dir, "ingress.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, dropped := db.Exec("DROP TABLE domains")
+	_, forgotten := db.Exec("DELETE FROM goose_db_version WHERE version_id = 8")
+	if err := errors.Join(dropped, forgotten, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if out, stderr, code := runProgram(t, env, "config", "get", "apps-domain"); code != 0 || strings.TrimSpace(out) != "m3o.app" {
+		t.Errorf("config get: %d %q %s", code, out, stderr)
+	}
+	if _, _, code := runProgram(t, env, "explain", "hello.app.localhost"); code != 1 {
+		t.Errorf("explain: %d", code)
+	}
+	if out, stderr, code := runProgram(t, env, "db", "status"); code != 0 || !strings.Contains(out, "7 of ") {
+		t.Errorf("afterwards: %d %s%s", code, out, stderr)
 	}
 }
 
