@@ -323,6 +323,7 @@ func FuzzLog(f *testing.F) {
 	f.Add(uint8(10), []byte{0x03, 0x81, 0x0a, 0xc2})
 	f.Add(uint8(1), []byte{0x3f, 0x40, 0x80, 0xff})
 	f.Add(uint8(255), bytes.Repeat([]byte{0x3f, 0x9f, 0x44, 0xd0}, 40))
+	f.Add(uint8(2), []byte("%A1\xc2")) // of five bytes that there are at most four are wanted
 	f.Fuzz(func(t *testing.T, size uint8, operations []byte) {
 		limit := int64(size) + 1
 		path := filepath.Join(t.TempDir(), "run.log")

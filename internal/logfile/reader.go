@@ -52,7 +52,7 @@ func Tail(path string, lines, maxBytes int) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if from > v.start() {
+	if len(text) > maxBytes {
 		text = afterFirstLine(text)
 	}
 	return lastLines(text, lines), nil
