@@ -1,7 +1,6 @@
 package adapter_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,12 +11,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/m3o/ingress/internal/adapter"
+	"github.com/m3o/ingress/internal/logtest"
 	"github.com/m3o/ingress/internal/porttest"
 	"github.com/m3o/ingress/internal/skiptest"
 )
@@ -90,26 +89,8 @@ type process struct {
 	dir  string
 	addr string
 	cmd  *exec.Cmd
-	out  *output
+	out  *logtest.Buffer
 	done chan struct{}
-}
-
-// output collects what a process prints.
-type output struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.String()
 }
 
 // launch prepares, compiles and starts a function and does not wait for it.
@@ -137,7 +118,7 @@ func launch(t testing.TB, tool toolchain, dir, entrypoint string) *process {
 func run(t testing.TB, dir string, args []string, env map[string]string) *process {
 	t.Helper()
 	port := fmt.Sprint(porttest.Free(t))
-	p := &process{dir: dir, addr: "127.0.0.1:" + port, cmd: exec.Command(args[0], args[1:]...), out: &output{}, done: make(chan struct{})}
+	p := &process{dir: dir, addr: "127.0.0.1:" + port, cmd: exec.Command(args[0], args[1:]...), out: &logtest.Buffer{}, done: make(chan struct{})}
 	p.cmd.Dir = dir
 	p.cmd.Env = []string{"PORT=" + port, "PATH=/usr/bin:/bin", "HOME=" + dir, "COLOR=blue"}
 	for name, value := range env {

@@ -20,6 +20,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/m3o/ingress/internal/certs/acmetest"
+	"github.com/m3o/ingress/internal/logtest"
 	"github.com/m3o/ingress/internal/store/storetest"
 )
 
@@ -78,7 +79,7 @@ type site struct {
 	t       testing.TB
 	m       *Manager
 	ca      *acmetest.Server
-	log     *lockedBuffer
+	log     *logtest.Buffer
 	metrics *prometheus.Registry
 	web     string
 	secure  string
@@ -89,7 +90,7 @@ type site struct {
 func startSite(t testing.TB, ca *acmetest.Server, storage certmagic.Storage, hosts Hosts, change ...func(*ACME)) *site {
 	t.Helper()
 	web, secure := listenLocal(t), listenLocal(t)
-	s := &site{t: t, ca: ca, log: &lockedBuffer{}, metrics: prometheus.NewRegistry(), web: web.Addr().String(), secure: secure.Addr().String()}
+	s := &site{t: t, ca: ca, log: &logtest.Buffer{}, metrics: prometheus.NewRegistry(), web: web.Addr().String(), secure: secure.Addr().String()}
 	o := ACME{
 		CA: ca.Directory, Roots: ca.TrustPool, Email: "operator@m3o.test", Storage: storage, Hosts: hosts,
 		HTTPPort: web.Addr().(*net.TCPAddr).Port, TLSPort: secure.Addr().(*net.TCPAddr).Port,
@@ -409,7 +410,7 @@ func TestACertificateThatIsGoneFromTheStorageIsOrderedAnew(t *testing.T) {
 }
 
 func TestWhatCertmagicSaysIsInOurLog(t *testing.T) {
-	log := &lockedBuffer{}
+	log := &logtest.Buffer{}
 	logger := newZap(slog.New(slog.NewTextHandler(log, nil))).Named("obtain").With(zap.String("identifier", "m3o.test"))
 	logger.Error("failed", zap.Error(errors.New("the reason")), zap.Int("attempt", 3))
 	logger.Info("every step")

@@ -11,13 +11,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/m3o/ingress/internal/certs/certstest"
+	"github.com/m3o/ingress/internal/logtest"
 )
 
 // handshake speaks TLS with a manager over a real connection. A name of "" sends
@@ -163,7 +163,7 @@ func TestChangedFilesAreTakenOverAndBrokenOnesAreNot(t *testing.T) {
 	ca := certstest.New(t)
 	cert, key := ca.Issue("m3o.example")
 	p := pair(t, cert, key)
-	log := &lockedBuffer{}
+	log := &logtest.Buffer{}
 	metrics := prometheus.NewRegistry()
 	m, err := New(t.Context(), Options{Files: []Pair{p}, Log: slog.New(slog.NewTextHandler(log, nil)), Metrics: metrics})
 	if err != nil {
@@ -277,7 +277,7 @@ func TestFilesThatMakeNoSenseStopTheStart(t *testing.T) {
 		}
 	}
 	expired, expiredKey := ca.IssueUntil(time.Now().Add(-time.Minute), "m3o.example")
-	log := &lockedBuffer{}
+	log := &logtest.Buffer{}
 	if _, err := New(t.Context(), Options{Files: []Pair{pair(t, expired, expiredKey)}, Log: slog.New(slog.NewTextHandler(log, nil))}); err != nil || !strings.Contains(log.String(), "expired") {
 		t.Errorf("an expired certificate: %v, %s", err, log)
 	}
@@ -299,24 +299,6 @@ func figure(t testing.TB, metrics prometheus.Gatherer, name, label string) float
 	}
 	t.Fatalf("there is no figure %s of %s", name, label)
 	return 0
-}
-
-// lockedBuffer is a log that can be read while it is written.
-type lockedBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }
 
 // patience is far more than anything here takes.

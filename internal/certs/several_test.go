@@ -7,6 +7,14 @@ import (
 	"github.com/m3o/ingress/internal/store/storetest"
 )
 
+// startTwo starts two ingresses on one database. The authority reaches the second.
+func startTwo(t *testing.T, changes ...func(*ACME)) (a, b *site) {
+	ca := acmetest.New(t, validity)
+	db, sealer, hosts := storetest.Open(t), storetest.Sealer(t), serving("m3o.test")
+	a = startSite(t, ca, newTestStorage(t, db, sealer), hosts, changes...)
+	return a, startSite(t, ca, newTestStorage(t, db, sealer), hosts, changes...)
+}
+
 // The authority may visit any of several ingresses, whichever of them has ordered.
 func TestTheAuthorityMayVisitAnotherIngress(t *testing.T) {
 	for name, change := range map[string]func(*ACME){
@@ -14,20 +22,14 @@ func TestTheAuthorityMayVisitAnotherIngress(t *testing.T) {
 		"tls-alpn-01": func(o *ACME) { o.withoutHTTP = true },
 	} {
 		t.Run(name, func(t *testing.T) {
-			ca := acmetest.New(t, validity)
-			db, sealer, hosts := storetest.Open(t), storetest.Sealer(t), serving("m3o.test")
-			a := startSite(t, ca, newTestStorage(t, db, sealer), hosts, change)
-			startSite(t, ca, newTestStorage(t, db, sealer), hosts, change) // which the authority reaches
+			a, _ := startTwo(t, change)
 			a.mustVisit("m3o.test")
 		})
 	}
 }
 
 func TestARevokedCertificateIsShownByNoIngress(t *testing.T) {
-	ca := acmetest.New(t, validity)
-	db, sealer, hosts := storetest.Open(t), storetest.Sealer(t), serving("m3o.test")
-	a := startSite(t, ca, newTestStorage(t, db, sealer), hosts)
-	b := startSite(t, ca, newTestStorage(t, db, sealer), hosts)
+	a, b := startTwo(t)
 	first := b.mustVisit("m3o.test")
 	if a.mustVisit("m3o.test").SerialNumber.Cmp(first.SerialNumber) != 0 {
 		t.Fatal("they show two certificates")
@@ -43,10 +45,7 @@ func TestARevokedCertificateIsShownByNoIngress(t *testing.T) {
 }
 
 func TestACertificateOfAnotherIngressIsRevoked(t *testing.T) {
-	ca := acmetest.New(t, validity)
-	db, sealer, hosts := storetest.Open(t), storetest.Sealer(t), serving("m3o.test")
-	a := startSite(t, ca, newTestStorage(t, db, sealer), hosts)
-	b := startSite(t, ca, newTestStorage(t, db, sealer), hosts)
+	a, b := startTwo(t)
 	b.mustVisit("m3o.test")
 	if err := a.m.Revoke(t.Context(), "m3o.test"); err != nil {
 		t.Error(err)

@@ -11,11 +11,13 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/m3o/ingress/internal/logtest"
 )
 
 // accessLog gives a rig an access log of its own.
-func accessLog(change func(*Config)) (*lockedBuffer, func(*Config)) {
-	log := &lockedBuffer{}
+func accessLog(change func(*Config)) (*logtest.Buffer, func(*Config)) {
+	log := &logtest.Buffer{}
 	return log, func(c *Config) {
 		c.AccessLog = slog.New(slog.NewJSONHandler(log, nil))
 		change(c)
@@ -23,7 +25,7 @@ func accessLog(change func(*Config)) (*lockedBuffer, func(*Config)) {
 }
 
 // lines returns the lines of a log.
-func lines(t *testing.T, log *lockedBuffer) []map[string]any {
+func lines(t *testing.T, log *logtest.Buffer) []map[string]any {
 	t.Helper()
 	var all []map[string]any
 	for line := range bytes.Lines([]byte(log.String())) {

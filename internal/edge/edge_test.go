@@ -1,7 +1,6 @@
 package edge
 
 import (
-	"bytes"
 	"context"
 	"io"
 	"log/slog"
@@ -15,6 +14,7 @@ import (
 	"time"
 
 	"github.com/m3o/ingress/internal/api"
+	"github.com/m3o/ingress/internal/logtest"
 	"github.com/m3o/ingress/internal/upstream"
 )
 
@@ -108,7 +108,7 @@ type rig struct {
 	t      *testing.T
 	edge   *Edge
 	addr   string
-	log    *lockedBuffer
+	log    *logtest.Buffer
 	client *http.Client
 }
 
@@ -117,7 +117,7 @@ type rig struct {
 func newRig(t *testing.T, v1 http.HandlerFunc, change ...func(*Config)) *rig {
 	t.Helper()
 	fake := newPlatformFake()
-	log := &lockedBuffer{}
+	log := &logtest.Buffer{}
 	if v1 == nil {
 		v1 = func(w http.ResponseWriter, r *http.Request) {
 			http.Error(w, "no platform in this test", http.StatusTeapot)
@@ -271,24 +271,6 @@ func backend(t *testing.T, h http.HandlerFunc) Backend {
 		t.Fatal(err)
 	}
 	return Backend{Key: s.URL, URL: *u, Origin: Remote}
-}
-
-// lockedBuffer is a log that can be read while it is written.
-type lockedBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }
 
 func urlOf(t testing.TB, s string) *url.URL {

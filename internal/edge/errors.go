@@ -67,12 +67,7 @@ func (e *Edge) boundRest(w http.ResponseWriter, r *http.Request, f *failure) {
 	if rec.misunderstood() || f.reason == ReasonBodyTooSlow {
 		wait = min(wait, doubtTime)
 	}
-	if front := frontOf(r); front != nil {
-		front.awaitRest(wait)
-		return
-	}
-	// An error means that the writer is not net/http's, and has nothing to read.
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(wait))
+	_ = awaitRest(w, frontOf(r), wait) // an error means that there is nothing to read
 }
 
 // doubtTime is how long the rest of a request is awaited whose end is in doubt, or

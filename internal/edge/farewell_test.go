@@ -86,17 +86,21 @@ func TestWebSocketsAreToldBeforeTheEnd(t *testing.T) {
 	}
 }
 
+// parting returns the connection to a visitor and, once it is closed, what that one got.
+func parting() (f *farewell, got <-chan []byte) {
+	ours, theirs := net.Pipe()
+	all := make(chan []byte, 1)
+	go func() {
+		text, _ := io.ReadAll(theirs) // a pipe that is closed has ended
+		all <- text
+	}()
+	return &farewell{Conn: ours}, all
+}
+
 // The frame under way is finished first, however large it is and however it comes.
 func TestNobodyIsInterruptedInTheMiddleOfAFrame(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ours, theirs := net.Pipe()
-		defer ours.Close()
-		f := &farewell{Conn: ours}
-		got := make(chan []byte, 1)
-		go func() {
-			all, _ := io.ReadAll(theirs) // a pipe that is closed has ended
-			got <- all
-		}()
+		f, got := parting()
 		message := frame(0x82, bytes.Repeat([]byte("x"), 70_000), false)
 		after := frame(0x81, []byte("after"), false)
 		write := func(p []byte) {
@@ -109,7 +113,7 @@ func TestNobodyIsInterruptedInTheMiddleOfAFrame(t *testing.T) {
 		write(message[5:40_000])
 		write(append(message[40_000:len(message):len(message)], after...))
 		write(after)
-		ours.Close()
+		f.Conn.Close()
 		if all := <-got; !bytes.Equal(all, append(message, goingAway...)) {
 			t.Errorf("the visitor got %d bytes, which end in %q", len(all), all[max(0, len(all)-20):])
 		}
@@ -120,22 +124,15 @@ func TestNobodyIsInterruptedInTheMiddleOfAFrame(t *testing.T) {
 // that says so is not out yet.
 func TestNobodyIsToldBeforeTheAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ours, theirs := net.Pipe()
-		defer ours.Close()
-		f := &farewell{Conn: ours}
-		got := make(chan []byte, 1)
-		go func() {
-			all, _ := io.ReadAll(theirs) // a pipe that is closed has ended
-			got <- all
-		}()
+		f, got := parting()
 		f.say()
 		const answer = "HTTP/1.1 101 Switching Protocols\r\n\r\n"
-		if _, err := io.WriteString(ours, answer); err != nil { // as the server, past the farewell
+		if _, err := io.WriteString(f.Conn, answer); err != nil { // as the server, past the farewell
 			t.Error(err)
 		}
 		go func() { _, _ = f.Read(make([]byte, 1)) }()
 		synctest.Wait()
-		ours.Close()
+		f.Conn.Close()
 		if all := <-got; string(all) != answer+string(goingAway) {
 			t.Errorf("the visitor got %q", all)
 		}

@@ -131,6 +131,16 @@ func (c *frontConn) SetWriteDeadline(t time.Time) error {
 	return c.Conn.SetWriteDeadline(t)
 }
 
+// awaitRest is the connection's, where there is one of ours; a writer that is not
+// net/http's either has no deadlines, and returns an error.
+func awaitRest(w http.ResponseWriter, c *frontConn, wait time.Duration) error {
+	if c == nil {
+		return http.NewResponseController(w).SetReadDeadline(time.Now().Add(wait))
+	}
+	c.awaitRest(wait)
+	return nil
+}
+
 // awaitRest bounds how long the rest of a request that has been answered may take to
 // come. The server reads some of it before it closes the connection or looks for
 // another request, however long that takes.

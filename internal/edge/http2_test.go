@@ -23,6 +23,7 @@ import (
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 
+	"github.com/m3o/ingress/internal/logtest"
 	"github.com/m3o/ingress/internal/upstream"
 )
 
@@ -471,7 +472,7 @@ func TestNoRequestIsSmuggledThroughHTTP2(t *testing.T) {
 // TestWhatNoLengthAnnouncedGoesNowhere has frames behind a body of no bytes. The
 // server resets the stream, before or after the request went on without them.
 func TestWhatNoLengthAnnouncedGoesNowhere(t *testing.T) {
-	var raw lockedBuffer
+	var raw logtest.Buffer
 	r := newRig(t, nil)
 	r.backends["hello"] = Backend{Key: "hello", Origin: Remote, URL: *urlOf(t, "http://"+rawBackend(t, func(c net.Conn, in *bufio.Reader) {
 		for {
@@ -533,7 +534,7 @@ func (a *h2Attack) wantStreamEnd(id uint32) {
 // version, or for nothing, by one backend or another.
 func TestAPathWithASpaceIsRefusedInHTTP2(t *testing.T) {
 	for _, engine := range engines() {
-		var raw lockedBuffer
+		var raw logtest.Buffer
 		transport := newTransport(t, upstream.Options{Engine: engine})
 		r := newRig(t, nil, func(c *Config) { c.Transport = transport })
 		r.backends["hello"] = preserving(t, "http://"+rawBackend(t, func(c net.Conn, in *bufio.Reader) {

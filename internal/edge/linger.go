@@ -20,13 +20,7 @@ func linger(w *response, r *http.Request, body io.Reader) {
 	if r.ProtoMajor != 1 || r.ContentLength == 0 || w.status < http.StatusBadRequest || w.hijacked != nil || r.Header.Get("Expect") != "" {
 		return
 	}
-	control := http.NewResponseController(w)
-	if control.Flush() != nil {
-		return
-	}
-	if w.front != nil {
-		w.front.awaitRest(lingerTime)
-	} else if control.SetReadDeadline(time.Now().Add(lingerTime)) != nil {
+	if http.NewResponseController(w).Flush() != nil || awaitRest(w, w.front, lingerTime) != nil {
 		return
 	}
 	_, _ = io.CopyN(io.Discard, body, lingerBytes) // whatever ends it, the answer is out

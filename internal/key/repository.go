@@ -131,7 +131,7 @@ func (r repository) list(ctx context.Context, tenant string) ([]key, error) {
 // when it is the bootstrap key, and announces it. It reports whether there was
 // one.
 func (r repository) revoke(ctx context.Context, tenant, id string, now time.Time, allowed func(scopes []string) error) (found bool, err error) {
-	if isNoName(id) {
+	if !store.IsText(id) {
 		return false, nil
 	}
 	err = r.db.Write(ctx, func(tx *store.Tx) error {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/m3o/ingress/internal/api"
@@ -75,7 +74,7 @@ func (r repository) createTenant(ctx context.Context, t tenant, first key, h has
 // errUnknownTenant. Ids contain a "_" and names do not, so they are never
 // confused.
 func tenantID(ctx context.Context, q store.Querier, idOrName string) (string, error) {
-	if isNoName(idOrName) {
+	if !store.IsText(idOrName) {
 		return "", errUnknownTenant
 	}
 	var id string
@@ -88,10 +87,6 @@ func tenantID(ctx context.Context, q store.Querier, idOrName string) (string, er
 	}
 	return id, nil
 }
-
-// isNoName reports whether an id or a name, as callers send them, is one that nothing can
-// have and PostgreSQL refuses to look for: its texts hold no NUL.
-func isNoName(idOrName string) bool { return strings.Contains(idOrName, "\x00") }
 
 // tenants returns all tenants, oldest first.
 func (r repository) tenants(ctx context.Context) ([]tenant, error) {

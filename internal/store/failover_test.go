@@ -13,6 +13,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/m3o/ingress/internal/logtest"
 	"github.com/m3o/ingress/internal/store"
 	"github.com/m3o/ingress/internal/store/storetest"
 )
@@ -301,7 +302,7 @@ func TestAPrimaryThatComesBackAtTheSameAddressIsTold(t *testing.T) {
 	storetest.OpenURL(t, u) // the schema
 	replica := primary.Replica(t)
 	way := primary.NewProxy(t)
-	var log lines
+	var log logtest.Buffer
 	db, err := store.OpenPostgres(t.Context(), store.PostgresOptions{URL: way.Through(t, u), Log: slog.New(slog.NewTextHandler(&log, nil))})
 	if err != nil {
 		t.Fatal(err)
@@ -313,8 +314,8 @@ func TestAPrimaryThatComesBackAtTheSameAddressIsTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	way.Lead(replica)
-	eventually(t, "a gap", func() bool { return log.count("read anew") == 1 })
-	if log.count(said) > 0 {
+	eventually(t, "a gap", func() bool { return log.Count("read anew") == 1 })
+	if log.Count(said) > 0 {
 		t.Error("it is said of the one that took over")
 	}
 	// Nothing answers at first, which is said as well.
@@ -322,12 +323,12 @@ func TestAPrimaryThatComesBackAtTheSameAddressIsTold(t *testing.T) {
 	eventually(t, "the node to be behind", func() bool { return db.Behind() > 2*time.Second })
 	way.Lead(primary)
 	way.Heal()
-	eventually(t, "it to be said", func() bool { return log.count(said) == 1 })
+	eventually(t, "it to be said", func() bool { return log.Count(said) == 1 })
 	eventually(t, "the node to be behind", func() bool { return db.Behind() > 3*time.Second })
 	if err := db.SetSetting(t.Context(), "lost", ""); err == nil || !strings.HasSuffix(err.Error(), "nothing was written") {
 		t.Errorf("a write: %v", err)
 	}
-	if n := log.count(said); n != 1 {
+	if n := log.Count(said); n != 1 {
 		t.Errorf("it is said %d times", n)
 	}
 	way.Lead(replica)
@@ -462,23 +463,4 @@ func busyConnections(t *testing.T, u string) (n int) {
 		t.Error(err)
 	}
 	return n
-}
-
-// lines is a log that is read while it is written.
-type lines struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-// Write implements io.Writer.
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *lines) count(text string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Count(l.text.String(), text)
 }

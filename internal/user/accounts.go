@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"strings"
 	"time"
 
 	"github.com/m3o/ingress/internal/store"
@@ -83,10 +82,9 @@ func (r repository) accountByID(ctx context.Context, tenant, id string) (account
 	return r.findAccount(ctx, tenant, "id", id)
 }
 
-// isNoID reports whether an id, as callers send them, is one that no account can have.
-// PostgreSQL refuses to look for a NUL, and a change is announced by its id, which every
-// node reads again and again.
-func isNoID(id string) bool { return len(id) > maxIDBytes || strings.Contains(id, "\x00") }
+// isNoID reports whether an id, as callers send them, is one that no account can have. A
+// change is announced by its id, which every node reads again and again.
+func isNoID(id string) bool { return len(id) > maxIDBytes || !store.IsText(id) }
 
 func (r repository) accountByEmail(ctx context.Context, tenant, email string) (account, error) {
 	return r.findAccount(ctx, tenant, "email", email)

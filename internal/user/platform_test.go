@@ -1,7 +1,6 @@
 package user_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"log/slog"
@@ -14,6 +13,7 @@ import (
 	"time"
 
 	"github.com/m3o/ingress/internal/api/apitest"
+	"github.com/m3o/ingress/internal/logtest"
 	"github.com/m3o/ingress/internal/mail"
 	"github.com/m3o/ingress/internal/store"
 	"github.com/m3o/ingress/internal/store/storetest"
@@ -31,12 +31,12 @@ type platform struct {
 	db      *store.DB
 	mail    *postbox
 	clock   *clock
-	logs    *logBuffer
+	logs    *logtest.Buffer
 }
 
 func newPlatform(t testing.TB, change ...func(*user.Config)) *platform {
 	t.Helper()
-	p := &platform{db: storetest.Open(t), mail: &postbox{}, clock: newClock(), logs: &logBuffer{}}
+	p := &platform{db: storetest.Open(t), mail: &postbox{}, clock: newClock(), logs: &logtest.Buffer{}}
 	config := user.Config{
 		DB:        p.db,
 		Mail:      p.mail,
@@ -256,22 +256,4 @@ func (c *clock) advance(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.now = c.now.Add(d)
-}
-
-// logBuffer collects log lines written from many goroutines.
-type logBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
 }

@@ -172,7 +172,7 @@ func (r *Registry) Credentials(ctx context.Context, caller api.Caller) ([]Creden
 // DeleteCredential removes what the caller's tenant has for a host, or returns
 // ErrNotFound.
 func (r *Registry) DeleteCredential(ctx context.Context, caller api.Caller, host string) error {
-	if isNobodys(host) {
+	if !store.IsText(host) {
 		return ErrNotFound
 	}
 	return r.db.Write(ctx, func(tx *store.Tx) error {

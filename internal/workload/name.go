@@ -44,10 +44,6 @@ func ValidID(id string) bool {
 	return !suffixed || len(suffix) == suffixLength && strings.IndexFunc(suffix, notAlphanumeric) < 0
 }
 
-// isNobodys reports whether a name or a host, as callers send them, is one that nothing
-// can have and PostgreSQL refuses to look for: its texts hold no NUL.
-func isNobodys(name string) bool { return strings.Contains(name, "\x00") }
-
 func notAlphanumeric(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') }
 
 // randomSuffix returns what is put after a name that is taken: 40 random bits,

@@ -72,7 +72,7 @@ func (r *Registry) here(w Workload) Workload {
 
 // find returns the tenant's workload of that name, or ErrNotFound.
 func (r *Registry) find(ctx context.Context, q store.Querier, tenant, name string) (record, error) {
-	if isNobodys(name) {
+	if !store.IsText(name) {
 		return record{}, ErrNotFound
 	}
 	return r.one(ctx, q, "WHERE w.kind = $1 AND w.tenant = $2 AND w.name = $3", string(r.kind), tenant, name)

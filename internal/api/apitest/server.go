@@ -1,7 +1,6 @@
 package apitest
 
 import (
-	"bytes"
 	"context"
 	"io"
 	"log/slog"
@@ -14,6 +13,7 @@ import (
 	"time"
 
 	"github.com/m3o/ingress/internal/api"
+	"github.com/m3o/ingress/internal/logtest"
 )
 
 // The keys every server knows. Alice and Bob are two tenants with keys for all
@@ -34,7 +34,7 @@ type Server struct {
 	Handler *api.Handler
 
 	client  *http.Client
-	logs    *logs
+	logs    *logtest.Buffer
 	mu      sync.Mutex
 	callers map[string]api.Caller
 }
@@ -43,7 +43,7 @@ type Server struct {
 // look into with Logs, are shown when the test fails.
 func NewServer(t testing.TB, services ...api.Service) *Server {
 	t.Helper()
-	s := &Server{logs: &logs{}, callers: map[string]api.Caller{
+	s := &Server{logs: &logtest.Buffer{}, callers: map[string]api.Caller{
 		Alice:    {Tenant: "alice", KeyID: "alice-1", Scopes: []string{api.ScopeAll}, Quotas: api.DefaultQuotas},
 		Bob:      {Tenant: "bob", KeyID: "bob-1", Scopes: []string{api.ScopeAll}, Quotas: api.DefaultQuotas},
 		Operator: {Tenant: "operator", KeyID: "operator-1", Scopes: allScopes(), Quotas: api.DefaultQuotas, Unlimited: true},
@@ -185,22 +185,4 @@ func (s *Server) Client(t testing.TB, key string) *api.Client {
 		t.Fatal(err)
 	}
 	return &api.Client{Address: address, Token: key, HTTP: s.client}
-}
-
-// logs collects log lines written from many goroutines.
-type logs struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *logs) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *logs) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
 }
