@@ -174,6 +174,13 @@ func (p *program) openStoreControl(c *config, why purpose) (control, error) {
 		return p.openSharedToRead(c)
 	}
 	lock, err := store.LockDir(c.DataDir)
+	if errors.Is(err, store.ErrDirInUse) {
+		return nil, &problem{
+			text:  fmt.Sprintf("no process answers on %s, and one uses %s", c.AdminSocket, c.DataDir),
+			hint:  "Give the --admin-socket of that one, or the --config that it was started with.",
+			cause: err,
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("no process answers on %s, and: %w", c.AdminSocket, err)
 	}

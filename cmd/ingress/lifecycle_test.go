@@ -226,6 +226,17 @@ func TestLookingAtSettingsMakesNothing(t *testing.T) {
 	}
 }
 
+// Who looks for the process at another socket than its own is told to give that.
+func TestAProcessAtAnotherSocketIsNamed(t *testing.T) {
+	i := startIngress(t)
+	for _, command := range [][]string{{"config", "list"}, {"explain", "http://localhost"}, {"upgrade"}} {
+		_, stderr, code := i.run([]string{"INGRESS_ADMIN_SOCKET=" + filepath.Join(i.dir, "other.sock")}, command...)
+		if code != 1 || !strings.Contains(stderr, "one uses "+i.dir) || !strings.Contains(stderr, "\nGive the --admin-socket of that one") {
+			t.Errorf("%s: %d %s", command[0], code, stderr)
+		}
+	}
+}
+
 // An older release does not start with a newer schema.
 func TestLookingAtSettingsLeavesTheSchema(t *testing.T) {
 	dir := shortTempDir(t)
